@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "log.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CLEAR_LINE "\r\033[K"
+
+static enum log_level log_level = LOG_NORMAL;
+static bool is_status_shown;
+static int patience = -1; /* ms */
+
+/* A pipe that is writable takes this much without waiting for its reader. */
+#define PIECE_BYTES ((size_t)PIPE_BUF)
+
+void log_set_level(enum log_level level)
+{
+	log_level = level;
+}
+
+void log_set_patience(int patience_ms)
+{
+	patience = patience_ms;
+}
+
+static bool wait_until_ready(int timeout_ms)
+{
+	struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&pollfd, 1, timeout_ms) > 0;
+}
+
+bool log_is_ready(void)
+{
+	return patience < 0 || wait_until_ready(0);
+}
+
+/* Nobody is told if this fails: there is no one left to tell. */
+static void put(const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t put;
+
+		if (!wait_until_ready(patience))
+			return;
+		put = write(STDERR_FILENO, text, length < PIECE_BYTES ? length : PIECE_BYTES);
+		if (put <= 0)
+			return;
+		text += put;
+		length -= (size_t)put;
+	}
+}
+
+/* In one piece, so that lines of several processes on one terminal stay whole. */
+static void put_line(const char *prefix, const char *format, va_list args)
+{
+	char *message = NULL, *line = NULL;
+	int length;
+
+	if (vasprintf(&message, format, args) < 0)
+		return;
+	length = asprintf(&line, "%skcopy: %s%s\n", is_status_shown ? CLEAR_LINE : "", prefix, message);
+	is_status_shown = false;
+	if (length > 0)
+		put(line, (size_t)length);
+	free(line);
+	free(message);
+}
+
+#define PUT_LINE(prefix)                        \
+	do {                                    \
+		va_list args;                   \
+		va_start(args, format);         \
+		put_line(prefix, format, args); \
+		va_end(args);                   \
+	} while (0)
+
+void log_error(const char *format, ...)
+{
+	PUT_LINE("");
+}
+
+void log_warning(const char *format, ...)
+{
+	PUT_LINE("warning: ");
+}
+
+void log_info(const char *format, ...)
+{
+	if (log_level >= LOG_NORMAL)
+		PUT_LINE("");
+}
+
+void log_detail(const char *format, ...)
+{
+	if (log_level >= LOG_VERBOSE)
+		PUT_LINE("");
+}
+
+void log_status(const char *line)
+{
+	char text[256];
+	int length;
+
+	if ((!line && !is_status_shown) || !log_is_ready())
+		return;
+	length = snprintf(text, sizeof(text), CLEAR_LINE "%s", line ? line : "");
+	is_status_shown = line;
+	if (length > 0)
+		put(text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+}

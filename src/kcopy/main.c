@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The process: its descriptors, its signals, its exit status. The only place that exits.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "clone.h"
+#include "log.h"
+#include "options.h"
+#include "signals.h"
+
+/*
+ * A process may be started with 0, 1 or 2 closed. The first device that is opened would then be "standard error", and our messages would
+ * be written to the disk. What stands in for them is open the wrong way round, so that using it is still an error.
+ */
+static int fill_standard_fds(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return -EBADF;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct clone_result result = { .status = CLONE_REFUSED };
+	struct options options;
+
+	if (fill_standard_fds() || signals_catch())
+		return CLONE_REFUSED;
+	switch (options_parse(argc, (const char **)argv, &options)) {
+	case OPTIONS_RUN:
+		if (options.is_quiet)
+			log_set_level(LOG_QUIET);
+		else if (options.is_verbose)
+			log_set_level(LOG_VERBOSE);
+		clone_run(&options, &result);
+		break;
+	case OPTIONS_DONE:
+		result.status = 0;
+		break;
+	case OPTIONS_REFUSED:
+		break;
+	}
+	options_free(&options);
+	if (result.signal)
+		signals_raise(result.signal);
+	return result.status;
+}

@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "operand.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "probe.h"
+#include "text.h"
+
+void operand_problem(struct operand *operand, const char *format, ...)
+{
+	char *reason;
+	va_list args;
+
+	operand->is_bad = true;
+	va_start(args, format);
+	if (vasprintf(&reason, format, args) < 0)
+		reason = NULL;
+	va_end(args);
+	log_error("%s: %s", operand->name, reason ? reason : strerror(ENOMEM));
+	free(reason);
+}
+
+/* -- text to path -------------------------------------------------------------------------------- */
+
+static bool place_exists(const char *place, void *context)
+{
+	struct stat st;
+
+	(void)context;
+	if (spec_is_tag(place)) {
+		char *path, *other;
+		int ret = probe_find_tag(place, &path, &other);
+
+		free(path);
+		free(other);
+		return ret == 0 || ret == -ENOTUNIQ;
+	}
+	return lstat(place, &st) == 0;
+}
+
+static void find_tag(struct operand *operand)
+{
+	char *other;
+	int ret = probe_find_tag(operand->spec.place, &operand->path, &other);
+
+	if (ret == -ENOTUNIQ)
+		operand_problem(operand, "not unique: %s and %s both carry it; name the device itself", operand->path,
+				other);
+	else if (ret == -ENOENT)
+		operand_problem(operand, "no device carries it%s",
+				geteuid() == 0 ? "" : ", as far as an ordinary user may look");
+	else if (ret)
+		operand_problem(operand, "cannot be looked up: %s", strerror(-ret));
+	free(other);
+}
+
+void operand_parse(struct operand *operand, unsigned int number, const char *text)
+{
+	char *message = NULL;
+	int ret;
+
+	operand->number = number;
+	operand->dir_fd = -1;
+	ret = spec_parse(text, place_exists, NULL, &operand->spec, &message);
+	operand->name = text_printable(ret ? text : operand->spec.place);
+	if (ret) {
+		operand->is_bad = true;
+		log_error("%s", message ? message : strerror(-ret));
+		free(message);
+		return;
+	}
+	if (!operand->name) {
+		operand->name = strdup("?");
+		operand_problem(operand, "%s", strerror(ENOMEM));
+		return;
+	}
+	if (spec_is_tag(operand->spec.place))
+		find_tag(operand);
+	else
+		operand->path = strdup(operand->spec.place);
+	if (!operand->path && !operand->is_bad)
+		operand_problem(operand, "%s", strerror(ENOMEM));
+}
+
+/* -- path to kind -------------------------------------------------------------------------------- */
+
+/* Is the directory @path (with @st) the place of device nodes? A file there is always a slip of the keyboard. */
+static bool is_device_directory(const char *path, const struct stat *st)
+{
+	struct stat dev, root;
+	char *real;
+	bool is_below;
+
+	if (stat("/dev", &dev) || stat("/", &root) || st->st_dev != dev.st_dev)
+		return false;
+	if (dev.st_dev != root.st_dev)
+		return true; /* devtmpfs, wherever it is mounted */
+	real = realpath(path, NULL);
+	is_below = real && (strcmp(real, "/dev") == 0 || strncmp(real, "/dev/", 5) == 0);
+	free(real);
+	return is_below;
+}
+
+/* The directory that a path's last component is in; to be freed. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+static int open_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* Writable but not readable: good enough to create in, though not to flush. */
+	if (fd < 0 && errno == EACCES)
+		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd;
+}
+
+/* A destination that does not exist: can it be created? */
+static void look_at_new(struct operand *operand, const char *directory)
+{
+	const char *slash = strrchr(operand->path, '/');
+	const char *leaf = slash ? slash + 1 : operand->path;
+	struct stat st;
+
+	if (operand->number == 0) {
+		operand_problem(operand, "does not exist");
+		return;
+	}
+	if (lstat(operand->path, &st) == 0) {
+		operand_problem(operand, "is a symbolic link to nothing; create its target or remove the link");
+		return;
+	}
+	if (!*leaf) {
+		operand_problem(operand, "does not exist, and a directory cannot be a destination");
+		return;
+	}
+	operand->dir_fd = open_directory(directory);
+	if (operand->dir_fd < 0 || fstat(operand->dir_fd, &st)) {
+		operand_problem(operand, "cannot be created: its directory: %s", strerror(errno));
+		return;
+	}
+	if (is_device_directory(directory, &st)) {
+		operand_problem(operand,
+				"no such device, and kcopy does not create files among device nodes; check the name");
+		return;
+	}
+	if (faccessat(operand->dir_fd, ".", W_OK | X_OK, AT_EACCESS)) {
+		operand_problem(operand, "cannot be created in its directory: %s", strerror(errno));
+		return;
+	}
+	operand->is_new = true;
+	operand->leaf = strdup(leaf);
+	if (!operand->leaf)
+		operand_problem(operand, "%s", strerror(ENOMEM));
+}
+
+static const char *describe_kind(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFDIR:
+		return "a directory";
+	case S_IFIFO:
+		return "a pipe";
+	case S_IFSOCK:
+		return "a socket";
+	case S_IFCHR:
+		return "a character device";
+	default:
+		return "of an unknown kind";
+	}
+}
+
+static void look_at_existing(struct operand *operand, const struct stat *st)
+{
+	char *real, *directory;
+	struct stat dir;
+
+	if (S_ISBLK(st->st_mode)) {
+		operand->is_block = true;
+		operand->rdev = st->st_rdev;
+		return;
+	}
+	if (!S_ISREG(st->st_mode)) {
+		operand_problem(operand, "is %s; only block devices and regular files can be copied",
+				describe_kind(st->st_mode));
+		return;
+	}
+	if (operand->number == 0)
+		return;
+	real = realpath(operand->path, NULL); /* where it is, not where a link to it is */
+	directory = real ? directory_of(real) : NULL;
+	if (!directory)
+		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
+	else if (stat(directory, &dir) == 0 && dir.st_dev == st->st_dev && is_device_directory(directory, &dir))
+		operand_problem(
+			operand,
+			"is a regular file among device nodes, most likely left by a slip; remove it and check the name");
+	free(directory);
+	free(real);
+}
+
+void operand_look(struct operand *operand)
+{
+	char *directory;
+	struct stat st;
+
+	if (operand->is_bad)
+		return;
+	directory = directory_of(operand->path);
+	if (!directory)
+		operand_problem(operand, "%s", strerror(ENOMEM));
+	else if (stat(operand->path, &st) == 0)
+		look_at_existing(operand, &st);
+	else if (errno == ENOENT)
+		look_at_new(operand, directory);
+	else
+		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
+	free(directory);
+}
+
+/* -- opening ------------------------------------------------------------------------------------- */
+
+void operand_ask_busy(struct operand *operand)
+{
+	int fd;
+
+	if (operand->is_bad || !operand->is_block)
+		return;
+	/* Read-only: closing a descriptor that could write makes udev look at the device again. */
+	fd = open(operand->path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	operand->was_asked = fd >= 0 || errno == EBUSY;
+	operand->is_busy = fd < 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static bool is_read_only(int fd)
+{
+	int read_only = 0;
+
+	return fd >= 0 && ioctl(fd, BLKROGET, &read_only) == 0 && read_only;
+}
+
+/* The same for a device that could not be opened for writing. */
+static bool is_path_read_only(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	bool ret = is_read_only(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/* Is it a part of a disk that one of @others claims, or the disk? Then our own claim is what O_EXCL ran into. */
+static bool is_claimed_by_us(const struct operand *operand, const struct operand *others)
+{
+	struct io_region whole = { operand->bdev, 0, kcopyd_device_sectors(operand->bdev) };
+
+	for (unsigned int i = 1; i < operand->number; i++) {
+		struct io_region other = { .bdev = others[i].bdev };
+
+		if (!others[i].is_block || !others[i].bdev)
+			continue;
+		other.count = kcopyd_device_sectors(other.bdev);
+		if (kcopyd_regions_overlap(&whole, &other))
+			return true;
+	}
+	return false;
+}
+
+/* @is_claimed: whether O_EXCL made sure that nobody else uses it. */
+static int open_destination(const struct operand *operand, bool *is_claimed)
+{
+	int flags = O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int fd;
+
+	*is_claimed = true;
+	if (operand->is_block) {
+		fd = open(operand->path, O_RDWR | O_EXCL | flags);
+		if (fd < 0 && errno == EBUSY && operand->was_asked && !operand->is_busy) {
+			*is_claimed = false; /* by us, perhaps: see is_claimed_by_us() */
+			fd = open(operand->path, O_RDWR | flags);
+		}
+		return fd;
+	}
+	fd = open(operand->path, O_RDWR | flags);
+	if (fd < 0 && errno == EACCES)
+		fd = open(operand->path, O_WRONLY | flags);
+	return fd;
+}
+
+static void explain_open(struct operand *operand, int error)
+{
+	if (error == EBUSY)
+		operand_problem(operand,
+				"is in use: mounted, active swap, or held by another program; release it first");
+	else if (operand->number > 0 && operand->is_block && (error == EROFS || is_path_read_only(operand->path)))
+		operand_problem(operand, "is read-only (see blockdev --setrw)");
+	else
+		operand_problem(operand, "cannot be opened for %s: %s", operand->number ? "writing" : "reading",
+				strerror(error));
+}
+
+/* The device is one that an operand before this one has open: then that is used. */
+static bool share(struct operand *operand, struct operand *others)
+{
+	for (unsigned int i = 1; i < operand->number; i++) {
+		if (!operand->is_block || !others[i].is_block || !others[i].bdev || others[i].rdev != operand->rdev)
+			continue;
+		operand->bdev = others[i].bdev;
+		operand->is_shared = true;
+		return true;
+	}
+	return false;
+}
+
+/* What was opened must be what was looked at: a path can change in between. */
+static bool is_as_seen(const struct operand *operand, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return false;
+	return operand->is_block ? S_ISBLK(st.st_mode) && st.st_rdev == operand->rdev : S_ISREG(st.st_mode);
+}
+
+void operand_open(struct operand *operand, struct operand *others)
+{
+	bool is_claimed = true;
+	int fd, ret;
+
+	if (operand->is_bad || operand->is_new || (operand->number && share(operand, others)))
+		return;
+	if (operand->number == 0)
+		fd = open(operand->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	else
+		fd = open_destination(operand, &is_claimed);
+	if (fd < 0) {
+		explain_open(operand, errno);
+		return;
+	}
+	if (!is_as_seen(operand, fd)) {
+		operand_problem(operand, "changed while it was looked at");
+		close(fd);
+		return;
+	}
+	ret = kcopyd_device_open_fd(fd, &operand->bdev);
+	if (ret) {
+		operand_problem(operand, "cannot be used: %s", strerror(-ret));
+		close(fd);
+		return;
+	}
+	if (!is_claimed && !is_claimed_by_us(operand, others)) {
+		operand_close_device(operand);
+		explain_open(operand, EBUSY);
+		return;
+	}
+	if (operand->number > 0 && operand->is_block && is_read_only(kcopyd_device_fd(operand->bdev)))
+		operand_problem(operand, "is read-only (see blockdev --setrw)");
+}
+
+/* -- region -------------------------------------------------------------------------------------- */
+
+/* Where the device's end is a wall: a destination file grows. */
+static bool check_end(struct operand *operand)
+{
+	sector_t size = operand->bdev ? kcopyd_device_sectors(operand->bdev) : 0;
+	sector_t end;
+
+	if (__builtin_add_overflow(operand->region.sector, operand->region.count, &end) ||
+	    end > INT64_MAX / KCOPYD_SECTOR_BYTES) {
+		operand_problem(operand, "sector %" PRIu64 " + %" PRIu64 " is beyond what any file can hold",
+				operand->region.sector, operand->region.count);
+		return false;
+	}
+	if ((operand->number > 0 && !operand->is_block) || end <= size)
+		return true;
+	if (operand->region.sector >= size)
+		operand_problem(operand, "has %" PRIu64 " sectors; none at %" PRIu64, size, operand->region.sector);
+	else if (operand->number > 0 && !operand->spec.has_count)
+		operand_problem(operand,
+				"is too small: %" PRIu64 " sectors from sector %" PRIu64 " on, %" PRIu64 " are needed",
+				size - operand->region.sector, operand->region.sector, operand->region.count);
+	else
+		operand_problem(operand, "has %" PRIu64 " sectors; sectors %" PRIu64 " to %" PRIu64 " are out of range",
+				size, operand->region.sector, end - 1);
+	return false;
+}
+
+static void check_alignment(struct operand *operand)
+{
+	unsigned int bytes = operand->bdev ? kcopyd_device_logical_block(operand->bdev) : KCOPYD_SECTOR_BYTES;
+	sector_t block = bytes / KCOPYD_SECTOR_BYTES;
+
+	if (operand->region.sector % block)
+		operand_problem(operand,
+				"sector %" PRIu64 " is not aligned to its logical blocks of %u bytes (%" PRIu64
+				" sectors)",
+				operand->region.sector, bytes, block);
+	else if (operand->region.count % block)
+		operand_problem(operand,
+				"%" PRIu64 " sectors are no whole number of its logical blocks of %u bytes (%" PRIu64
+				" sectors)",
+				operand->region.count, bytes, block);
+}
+
+void operand_place(struct operand *operand, sector_t count)
+{
+	sector_t size;
+
+	if (operand->is_bad)
+		return;
+	size = operand->bdev ? kcopyd_device_sectors(operand->bdev) : 0;
+	operand->region.bdev = operand->bdev;
+	operand->region.sector = operand->spec.start;
+	if (operand->spec.has_count && count && operand->spec.count != count) {
+		operand_problem(operand,
+				"its count of %" PRIu64 " sectors differs from the source's %" PRIu64 "; leave it out",
+				operand->spec.count, count);
+		return;
+	}
+	if (operand->spec.has_count) {
+		operand->region.count = operand->spec.count;
+	} else if (count) {
+		operand->region.count = count;
+	} else if (operand->is_new) {
+		operand_problem(operand, "does not exist, so it has no end: write START+COUNT");
+		return;
+	} else if (size == 0) {
+		operand_problem(operand, "is empty: nothing to %s", operand->number ? "zero" : "copy");
+		return;
+	} else if (operand->region.sector >= size) {
+		operand_problem(operand, "has %" PRIu64 " sectors; none at %" PRIu64, size, operand->region.sector);
+		return;
+	} else {
+		operand->region.count = size - operand->region.sector;
+	}
+	if (check_end(operand))
+		check_alignment(operand);
+}
+
+/* -- new files, longer files --------------------------------------------------------------------- */
+
+static void create(struct operand *operand)
+{
+	int fd = openat(operand->dir_fd, operand->leaf, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+	int ret;
+
+	if (fd < 0 && errno == EEXIST) {
+		operand_problem(operand, "came into being meanwhile; is it named twice?");
+		return;
+	}
+	if (fd < 0) {
+		operand_problem(operand, "cannot be created: %s", strerror(errno));
+		return;
+	}
+	operand->is_created = true;
+	ret = kcopyd_device_open_fd(fd, &operand->bdev);
+	if (ret) {
+		operand_problem(operand, "cannot be used: %s", strerror(-ret));
+		close(fd);
+		return;
+	}
+	operand->region.bdev = operand->bdev;
+}
+
+/* To its final length at once: writes into a file are asynchronous, writes that make it longer are not. */
+static void extend(struct operand *operand)
+{
+	uint64_t end = (operand->region.sector + operand->region.count) * KCOPYD_SECTOR_BYTES;
+	int fd = kcopyd_device_fd(operand->bdev);
+	struct stat st;
+
+	/* As it is now: another operand may be a further range of the same file. */
+	if (fstat(fd, &st)) {
+		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
+		return;
+	}
+	if (end <= (uint64_t)st.st_size)
+		return;
+	operand->old_bytes = (uint64_t)st.st_size;
+	if (TEMP_FAILURE_RETRY(ftruncate(fd, (off_t)end)))
+		operand_problem(operand, "cannot be made %" PRIu64 " bytes long: %s", end, strerror(errno));
+	else
+		operand->is_extended = true;
+}
+
+void operand_prepare(struct operand *operand)
+{
+	if (operand->is_new)
+		create(operand);
+	if (!operand->is_bad && !operand->is_block)
+		extend(operand);
+}
+
+void operand_undo(struct operand *operand)
+{
+	struct stat ours, there;
+
+	if (operand->is_created) {
+		/* Only what is still ours: the name may be somebody else's by now. */
+		if (!operand->bdev || (fstat(kcopyd_device_fd(operand->bdev), &ours) == 0 &&
+				       fstatat(operand->dir_fd, operand->leaf, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+				       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino))
+			unlinkat(operand->dir_fd, operand->leaf, 0);
+	} else if (operand->is_extended) {
+		if (ftruncate(kcopyd_device_fd(operand->bdev), (off_t)operand->old_bytes))
+			log_warning("%s: is longer than before: %s", operand->name, strerror(errno));
+	}
+	operand->is_created = false;
+	operand->is_extended = false;
+}
+
+int operand_flush_name(struct operand *operand)
+{
+	if (!operand->is_created)
+		return 0;
+	if (TEMP_FAILURE_RETRY(fsync(operand->dir_fd)) == 0)
+		return 0;
+	/* The directory could not be opened for reading, or its file system cannot flush one alone. */
+	if (errno != EBADF && errno != EINVAL)
+		return -errno;
+	return TEMP_FAILURE_RETRY(syncfs(kcopyd_device_fd(operand->bdev))) ? -errno : 0;
+}
+
+void operand_close_device(struct operand *operand)
+{
+	if (!operand->is_shared)
+		kcopyd_device_close(operand->bdev);
+	operand->bdev = NULL;
+	operand->region.bdev = NULL;
+}
+
+void operand_close(struct operand *operand)
+{
+	operand_close_device(operand);
+	if (operand->dir_fd >= 0)
+		close(operand->dir_fd);
+	free(operand->leaf);
+	free(operand->path);
+	free(operand->name);
+	spec_free(&operand->spec);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One operand: from the user's text to an open device or file and the region of it that is meant. Finds what is wrong with it alone,
+ * prints that, and goes on, so that all problems of all operands are seen at once. Writes nothing; files are created and
+ * extended only by operand_prepare(), and that can be undone.
+ */
+#ifndef KCOPY_OPERAND_H
+#define KCOPY_OPERAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kcopyd.h"
+#include "spec.h"
+
+struct operand {
+	unsigned int number; /* 0: the source; N: destination N */
+	char *name;	     /* owned: the place, printable */
+	struct spec spec;
+	char *path;  /* owned: the place, or the device that carries its tag */
+	bool is_bad; /* a problem of it was printed */
+	bool is_block;
+	bool was_asked; /* whether it is in use, before any of ours was opened ... */
+	bool is_busy;	/* ... and it is */
+	dev_t rdev;	/* of a block device */
+
+	struct block_device *bdev; /* owned unless is_shared; NULL until open */
+	bool is_shared;		   /* with an operand of a lower number: one device, opened once */
+	struct io_region region;
+
+	bool is_new;	  /* a file that does not exist yet: leaf in dir_fd */
+	int dir_fd;	  /* owned, or -1 */
+	char *leaf;	  /* owned */
+	bool is_created;  /* by us */
+	bool is_extended; /* by us, from old_bytes */
+	uint64_t old_bytes;
+};
+
+/* Prints "NAME: ..." and remembers that the copy is refused. */
+void operand_problem(struct operand *operand, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* @operand is zeroed; it is filled as far as its text makes sense. */
+void operand_parse(struct operand *operand, unsigned int number, const char *text);
+
+/* What the path names, without opening it: its kind, or the directory for a new one. */
+void operand_look(struct operand *operand);
+
+/* Does somebody else claim the block device? */
+void operand_ask_busy(struct operand *operand);
+
+/* @others: operands of lower numbers, to share a device with. */
+void operand_open(struct operand *operand, struct operand *others);
+
+/* Where the region is, @count sectors if it does not say (0: to its end). */
+void operand_place(struct operand *operand, sector_t count);
+
+/* Creates what is new and extends what is short. The copy is not refused otherwise any more. */
+void operand_prepare(struct operand *operand);
+
+/* Takes that back. */
+void operand_undo(struct operand *operand);
+
+/* Brings a created file's name to stable storage. 0 or -errno. */
+int operand_flush_name(struct operand *operand);
+
+/* Only the device: its jobs are done. */
+void operand_close_device(struct operand *operand);
+
+/* Everything. */
+void operand_close(struct operand *operand);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line: one popt table, and what it says. Prints help and version; never exits.
+ */
+#ifndef KCOPY_OPTIONS_H
+#define KCOPY_OPTIONS_H
+
+#include <stdbool.h>
+
+#define OPTIONS_DEFAULT_PAGES 4096u
+
+enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
+
+struct options {
+	bool is_zero; /* no source: write zeros */
+	enum on_error on_error;
+	unsigned int pages;
+	bool has_pages; /* the user chose their number */
+	bool is_quiet;
+	bool is_verbose;
+	unsigned int num_operands;
+	const char **operands; /* owned by popt_context */
+	void *popt_context;    /* owned */
+};
+
+enum options_outcome {
+	OPTIONS_RUN,	/* @options is filled */
+	OPTIONS_DONE,	/* help or version was printed, in full */
+	OPTIONS_REFUSED /* what is wrong was printed */
+};
+
+/* To be freed by options_free(), whatever the outcome. */
+enum options_outcome options_parse(int argc, const char **argv, struct options *options);
+void options_free(struct options *options);
+
+#endif

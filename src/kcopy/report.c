@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "units.h"
+
+struct dest_result {
+	sector_t written;    /* sectors, wherever they are */
+	sector_t contiguous; /* sectors, from the start */
+	unsigned long errors;
+	struct kcopyd_error first; /* the error with the lowest sector; valid if errors */
+	const char *what;	   /* static: a failure of our own, or NULL */
+};
+
+struct bad_area {
+	sector_t sector;
+	sector_t count;
+	int error;
+};
+
+struct report {
+	const struct guard *guard; /* borrowed */
+	bool is_ignoring;
+	pthread_mutex_t lock; /* guards the rest */
+	struct dest_result dests[KCOPYD_MAX_DESTS];
+	struct bad_area *areas; /* owned: not printed yet, merged with their neighbours */
+	size_t num_areas, room;
+	sector_t unreadable;
+	sector_t untold; /* sectors of areas that there was no memory for */
+};
+
+int report_create(const struct guard *guard, bool is_ignoring, struct report **result)
+{
+	struct report *report = calloc(1, sizeof(*report));
+
+	if (!report)
+		return -ENOMEM;
+	report->guard = guard;
+	report->is_ignoring = is_ignoring;
+	pthread_mutex_init(&report->lock, NULL);
+	*result = report;
+	return 0;
+}
+
+void report_destroy(struct report *report)
+{
+	if (!report)
+		return;
+	pthread_mutex_destroy(&report->lock);
+	free(report->areas);
+	free(report);
+}
+
+/* -- what the engine says (client's thread) ------------------------------------------------------ */
+
+static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
+			    sector_t contiguous)
+{
+	const struct report_job *job = context;
+	struct dest_result *result = &job->report->dests[job->numbers[dest] - 1];
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	result->written += to->count;
+	result->contiguous = contiguous;
+	pthread_mutex_unlock(&job->report->lock);
+}
+
+/* Chunks end in any order; an area next to one that is still to be printed joins it. */
+static void add_area(struct report *report, const struct kcopyd_error *error)
+{
+	struct bad_area area = { error->region.sector, error->region.count, error->error };
+
+	report->unreadable += area.count;
+	for (size_t i = 0; i < report->num_areas; i++) {
+		struct bad_area *other = &report->areas[i];
+
+		if (other->error == area.error && other->sector + other->count == area.sector) {
+			other->count += area.count;
+			return;
+		}
+	}
+	if (report->num_areas == report->room) {
+		size_t room = report->room ? report->room * 2 : 16;
+		struct bad_area *areas = realloc(report->areas, room * sizeof(areas[0]));
+
+		if (!areas) {
+			report->untold += area.count;
+			return;
+		}
+		report->areas = areas;
+		report->room = room;
+	}
+	report->areas[report->num_areas++] = area;
+}
+
+static void observe_error(void *observer, void *context, const struct kcopyd_error *error)
+{
+	const struct report_job *job = context;
+	struct dest_result *result;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	if (error->op == KCOPYD_OP_READ) {
+		add_area(job->report, error);
+	} else {
+		result = &job->report->dests[job->numbers[error->dest] - 1];
+		if (result->errors++ == 0 ||
+		    (error->op == result->first.op && error->region.sector < result->first.region.sector))
+			result->first = *error;
+	}
+	pthread_mutex_unlock(&job->report->lock);
+}
+
+const struct kcopyd_observer report_observer = {
+	.chunk_written = observe_written,
+	.error = observe_error,
+};
+
+/* -- what the user sees (main thread) ------------------------------------------------------------ */
+
+void report_add_failure(struct report *report, unsigned int number, const char *what, int error)
+{
+	struct dest_result *result = &report->dests[number - 1];
+
+	pthread_mutex_lock(&report->lock);
+	if (result->errors++ == 0) {
+		result->first.error = error;
+		result->what = what;
+	}
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_ask_progress(struct report *report, uint64_t *done_bytes, uint64_t *total_bytes)
+{
+	const struct guard *guard = report->guard;
+	double least = 2;
+
+	*done_bytes = 0;
+	*total_bytes = guard->operands[1].region.count * KCOPYD_SECTOR_BYTES;
+	pthread_mutex_lock(&report->lock);
+	for (unsigned int i = 0; i < guard->num_dests; i++) {
+		sector_t count = guard->operands[i + 1].region.count;
+		double part = (double)report->dests[i].written / (double)count;
+
+		if ((report->dests[i].errors && !report->is_ignoring) || part >= least)
+			continue;
+		least = part;
+		*done_bytes = report->dests[i].written * KCOPYD_SECTOR_BYTES;
+		*total_bytes = count * KCOPYD_SECTOR_BYTES;
+	}
+	pthread_mutex_unlock(&report->lock);
+}
+
+bool report_is_complete(struct report *report, unsigned int number)
+{
+	bool ret;
+
+	pthread_mutex_lock(&report->lock);
+	ret = report->dests[number - 1].contiguous == report->guard->operands[number].region.count;
+	pthread_mutex_unlock(&report->lock);
+	return ret;
+}
+
+static int compare_areas(const void *a, const void *b)
+{
+	const struct bad_area *x = a, *y = b;
+
+	return (x->sector > y->sector) - (x->sector < y->sector);
+}
+
+void report_print_news(struct report *report)
+{
+	struct bad_area *areas;
+	size_t num_areas;
+
+	if (!log_is_ready())
+		return; /* they wait, the copy does not */
+	pthread_mutex_lock(&report->lock);
+	areas = report->areas;
+	num_areas = report->num_areas;
+	report->areas = NULL;
+	report->num_areas = 0;
+	report->room = 0;
+	pthread_mutex_unlock(&report->lock);
+	if (num_areas)
+		qsort(areas, num_areas, sizeof(areas[0]), compare_areas);
+	for (size_t i = 0; i < num_areas; i++)
+		log_error("%s: read of %" PRIu64 " sector%s at sector %" PRIu64 ": %s", report->guard->operands[0].name,
+			  areas[i].count, areas[i].count == 1 ? "" : "s", areas[i].sector, strerror(areas[i].error));
+	free(areas);
+}
+
+static void print_failed(const struct report *report, unsigned int number)
+{
+	static const char *const verbs[] = { "read", "write", "zeroing", "flush" };
+	const struct dest_result *result = &report->dests[number - 1];
+	const struct operand *operand = &report->guard->operands[number];
+	char where[96] = "", size[UNITS_SIZE_CHARS];
+
+	if (result->first.region.count)
+		snprintf(where, sizeof(where), " of %" PRIu64 " sectors at sector %" PRIu64, result->first.region.count,
+			 result->first.region.sector);
+	log_error("%s: FAILED: %s%s: %s%s; wrote %" PRIu64 " of %" PRIu64 " sectors (%s) without a gap", operand->name,
+		  result->what ? result->what : verbs[result->first.op], where, strerror(result->first.error),
+		  result->errors > 1 ? ", and more errors" : "", result->contiguous, operand->region.count,
+		  units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size));
+}
+
+static void print_good(const struct report *report, unsigned int number, bool is_flushed, bool is_interrupted)
+{
+	const struct dest_result *result = &report->dests[number - 1];
+	const struct operand *operand = &report->guard->operands[number];
+	const char *flushed = is_flushed ? "flushed" : "NOT flushed";
+	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS];
+
+	if (result->contiguous == operand->region.count && is_flushed) {
+		log_info("%s: %" PRIu64 " sectors (%s) written and flushed", operand->name, result->contiguous,
+			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size));
+		return;
+	}
+	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s", operand->name,
+		  is_interrupted ? "interrupted" : "INCOMPLETE", result->contiguous, operand->region.count,
+		  units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size),
+		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed);
+}
+
+void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
+{
+	const struct guard *guard = report->guard;
+
+	log_status(NULL);
+	report_print_news(report);
+	pthread_mutex_lock(&report->lock);
+	if (report->unreadable)
+		log_error("%s: READ ERROR: %" PRIu64 " sector%s could not be read%s%s", guard->operands[0].name,
+			  report->unreadable, report->unreadable == 1 ? "" : "s",
+			  report->untold ? ", not all of them told above" : "",
+			  report->is_ignoring ? "; zeros stand for them" : "; nothing behind the first was copied");
+	for (unsigned int number = 1; number <= guard->num_dests; number++) {
+		if (report->dests[number - 1].errors)
+			print_failed(report, number);
+		else
+			print_good(report, number, flushed >> (number - 1) & 1, is_interrupted);
+	}
+	pthread_mutex_unlock(&report->lock);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/*
+ * timeout(1) signals its child and then the whole group, a terminal that closes sends HUP more than once: what comes so soon after the
+ * first is the same wish to end.
+ */
+#define SAME_SIGNAL_MS 300
+
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+static volatile sig_atomic_t noted;
+static uint64_t noted_ms; /* the handler's alone; it masks itself */
+static int event_fd = -1;
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void note(int number)
+{
+	int saved = errno;
+	uint64_t one = 1;
+
+	if (!noted) {
+		noted = number;
+		noted_ms = now_ms();
+		(void)!write(event_fd, &one, sizeof(one));
+	} else if (now_ms() - noted_ms >= SAME_SIGNAL_MS) {
+		signal(number, SIG_DFL);
+		raise(number); /* delivered when this handler returns */
+	}
+	errno = saved;
+}
+
+int signals_catch(void)
+{
+	struct sigaction action = { .sa_handler = note }; /* no SA_RESTART: an open() that hangs must end */
+	struct sigaction old;
+
+	event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (event_fd < 0)
+		return -errno;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaddset(&action.sa_mask, ending[i]);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++) {
+		if (sigaction(ending[i], NULL, &old) || old.sa_handler == SIG_IGN)
+			continue;
+		sigaction(ending[i], &action, NULL);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	return 0;
+}
+
+int signals_fd(void)
+{
+	return event_fd;
+}
+
+int signals_pending(void)
+{
+	return noted;
+}
+
+void signals_raise(int number)
+{
+	sigset_t set;
+
+	signal(number, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	raise(number);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	_exit(128 + number); /* not reached */
+}

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A client: its thread ("kcopyd"), the queue of its jobs, and the public calls. The thread owns every job; callers and lanes reach it
+ * only through two lists, new jobs and completed requests.
+ *
+ * Who gets pages: the waiting jobs form one queue. Only its head may take pages, so nobody is overtaken while it waits; after each
+ * chunk the head goes to the end, so a big job is passed by every small one once per chunk.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "job.h"
+#include "kcopyd.h"
+#include "lane.h"
+#include "list.h"
+#include "pages.h"
+
+#define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+
+struct kcopyd_client {
+	struct job_env env;
+	struct pages *pages; /* owned; the thread's alone */
+	struct kcopyd_observer observer;
+	pthread_t thread;
+
+	pthread_mutex_t lock;	    /* guards the rest of this block */
+	pthread_cond_t work;	    /* for the thread: something of the below changed */
+	pthread_cond_t idle;	    /* for destroy: num_jobs became 0 */
+	struct list_head incoming;  /* jobs not yet seen by the thread */
+	struct list_head completed; /* requests */
+	unsigned long num_jobs;	    /* accepted, not called back */
+	bool is_waiting;	    /* the thread sleeps on work */
+	bool is_cancelling;
+	bool is_closing;
+
+	/* The thread's own. A job is on one of these. */
+	struct list_head waiting;  /* could start a chunk if they had pages, in the order in which they may */
+	struct list_head unpaged;  /* can start a chunk, and need no pages for it */
+	struct list_head running;  /* only chunks in flight to wait for */
+	struct list_head finished; /* to be called back */
+};
+
+/* -- the thread ---------------------------------------------------------------------------------- */
+
+/* A job's state changed: the list it belongs on. */
+static void requeue(struct kcopyd_client *kc, struct job *job)
+{
+	if (job_is_finished(job))
+		list_move_tail(job_node(job), &kc->finished);
+	else if (job_can_start(job))
+		list_move_tail(job_node(job), job_needs_pages(job) ? &kc->waiting : &kc->unpaged);
+	else
+		list_move_tail(job_node(job), &kc->running);
+}
+
+/* The same, for a job that has a place in the queue already and keeps it. */
+static void requeue_in_place(struct kcopyd_client *kc, struct job *job, bool was_waiting)
+{
+	if (!was_waiting || job_is_finished(job) || !job_can_start(job))
+		requeue(kc, job);
+}
+
+static void process_completed(struct kcopyd_client *kc, struct list_head *completed)
+{
+	while (!list_is_empty(completed)) {
+		struct lane_request *request = list_first(completed, struct lane_request, node);
+		struct job *job = job_of_request(request);
+		bool was_waiting = job_can_start(job);
+
+		list_del(&request->node);
+		job_request_done(job, request);
+		requeue_in_place(kc, job, was_waiting);
+	}
+}
+
+static void start_chunks(struct kcopyd_client *kc)
+{
+	while (!list_is_empty(&kc->unpaged)) {
+		struct job *job = job_of_node(kc->unpaged.next);
+
+		job_start_chunk(job);
+		requeue(kc, job);
+	}
+	while (!list_is_empty(&kc->waiting)) {
+		struct job *job = job_of_node(kc->waiting.next);
+
+		if (!job_start_chunk(job))
+			break; /* nobody overtakes it */
+		requeue(kc, job);
+	}
+}
+
+static void cancel_jobs(struct kcopyd_client *kc)
+{
+	struct list_head *lists[] = { &kc->waiting, &kc->unpaged, &kc->running };
+	struct list_head all, *pos;
+
+	list_init(&all);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_splice_tail(lists[i], &all);
+	while (!list_is_empty(&all)) {
+		pos = all.next;
+		job_cancel(job_of_node(pos));
+		requeue(kc, job_of_node(pos));
+	}
+}
+
+static void call_back(struct kcopyd_client *kc)
+{
+	while (!list_is_empty(&kc->finished)) {
+		struct list_head *node = kc->finished.next;
+
+		list_del(node);
+		job_call_back(job_of_node(node));
+		pthread_mutex_lock(&kc->lock);
+		if (--kc->num_jobs == 0)
+			pthread_cond_signal(&kc->idle);
+		pthread_mutex_unlock(&kc->lock);
+	}
+}
+
+static void *client_main(void *arg)
+{
+	struct kcopyd_client *kc = arg;
+	struct list_head incoming, completed;
+	bool is_cancelling;
+
+	list_init(&incoming);
+	list_init(&completed);
+	for (;;) {
+		pthread_mutex_lock(&kc->lock);
+		while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling &&
+		       !kc->is_closing) {
+			kc->is_waiting = true;
+			pthread_cond_wait(&kc->work, &kc->lock);
+			kc->is_waiting = false;
+		}
+		list_splice_tail(&kc->incoming, &incoming);
+		list_splice_tail(&kc->completed, &completed);
+		is_cancelling = kc->is_cancelling;
+		kc->is_cancelling = false;
+		if (kc->is_closing && kc->num_jobs == 0) {
+			pthread_mutex_unlock(&kc->lock);
+			return NULL;
+		}
+		pthread_mutex_unlock(&kc->lock);
+
+		/* Before the new ones are taken over: those accepted after the cancel are not meant. */
+		if (is_cancelling)
+			cancel_jobs(kc);
+		while (!list_is_empty(&incoming))
+			requeue(kc, job_of_node(incoming.next));
+		process_completed(kc, &completed);
+		start_chunks(kc);
+		call_back(kc);
+	}
+}
+
+/* A lane's thread: records and queues. */
+static void request_complete(struct lane_request *request)
+{
+	struct kcopyd_client *kc;
+	bool was_waiting;
+
+	kc = container_of(job_env_of_request(request), struct kcopyd_client, env);
+	pthread_mutex_lock(&kc->lock);
+	list_add_tail(&request->node, &kc->completed);
+	was_waiting = kc->is_waiting;
+	if (was_waiting)
+		pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+}
+
+/* -- create, destroy ----------------------------------------------------------------------------- */
+
+static unsigned int find_chunk_pages(unsigned int num_pages)
+{
+	unsigned int pages = num_pages / 2;
+
+	if (pages > CHUNK_PAGES)
+		pages = CHUNK_PAGES;
+	return pages > 0 ? pages : 1;
+}
+
+int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
+{
+	struct kcopyd_client *kc = calloc(1, sizeof(*kc));
+	sigset_t all, old;
+	int ret;
+
+	if (!kc)
+		return -ENOMEM;
+	ret = pages_create(num_pages, &kc->pages);
+	if (ret)
+		goto err_client;
+	kc->env.pages = kc->pages;
+	kc->env.num_pages = num_pages;
+	kc->env.chunk_pages = find_chunk_pages(num_pages);
+	kc->env.complete = request_complete;
+	list_init(&kc->incoming);
+	list_init(&kc->completed);
+	list_init(&kc->waiting);
+	list_init(&kc->unpaged);
+	list_init(&kc->running);
+	list_init(&kc->finished);
+	pthread_mutex_init(&kc->lock, NULL);
+	pthread_cond_init(&kc->work, NULL);
+	pthread_cond_init(&kc->idle, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = -pthread_create(&kc->thread, NULL, client_main, kc);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret)
+		goto err_locks;
+	*result = kc;
+	return 0;
+
+err_locks:
+	pthread_cond_destroy(&kc->idle);
+	pthread_cond_destroy(&kc->work);
+	pthread_mutex_destroy(&kc->lock);
+	pages_destroy(kc->pages);
+err_client:
+	free(kc);
+	return ret;
+}
+
+void kcopyd_client_destroy(struct kcopyd_client *kc)
+{
+	if (!kc)
+		return;
+	assert(!pthread_equal(pthread_self(), kc->thread));
+	pthread_mutex_lock(&kc->lock);
+	while (kc->num_jobs > 0)
+		pthread_cond_wait(&kc->idle, &kc->lock);
+	kc->is_closing = true;
+	pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+	pthread_join(kc->thread, NULL);
+	pages_destroy(kc->pages);
+	pthread_cond_destroy(&kc->idle);
+	pthread_cond_destroy(&kc->work);
+	pthread_mutex_destroy(&kc->lock);
+	free(kc);
+}
+
+void kcopyd_client_cancel(struct kcopyd_client *kc)
+{
+	struct list_head *pos;
+
+	pthread_mutex_lock(&kc->lock);
+	list_for_each (pos, &kc->incoming)
+		job_cancel(job_of_node(pos));
+	kc->is_cancelling = true;
+	pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+}
+
+void kcopyd_client_set_observer(struct kcopyd_client *kc, const struct kcopyd_observer *ops, void *observer)
+{
+	kc->env.observer = ops;
+	kc->env.observer_context = observer;
+}
+
+/* -- jobs ---------------------------------------------------------------------------------------- */
+
+static int check_region(const struct kcopyd_client *kc, const struct io_region *region, bool may_grow)
+{
+	const struct block_device *bdev = region->bdev;
+	sector_t block, end;
+
+	if (!bdev || !bdev->lane)
+		return -EINVAL;
+	block = bdev->logical_block / KCOPYD_SECTOR_BYTES;
+	if (region->sector % block || region->count % block)
+		return -EINVAL;
+	if (bdev->logical_block > kc->env.chunk_pages * KCOPYD_PAGE_BYTES)
+		return -EINVAL;
+	if (__builtin_add_overflow(region->sector, region->count, &end) || end > INT64_MAX / KCOPYD_SECTOR_BYTES)
+		return -EINVAL;
+	if ((bdev->is_block || !may_grow) && end > kcopyd_device_sectors(bdev))
+		return -EINVAL;
+	return 0;
+}
+
+static int check_dests(const struct kcopyd_client *kc, const struct job_args *args)
+{
+	for (unsigned int i = 0; i < args->num_dests; i++) {
+		const struct io_region *dest = &args->dests[i];
+		int ret = check_region(kc, dest, true);
+
+		if (ret)
+			return ret;
+		if (!dest->bdev->can_write)
+			return -EBADF;
+		if (dest->count != args->dests[0].count || (args->from && dest->count != args->from->count))
+			return -EINVAL;
+		if (args->from && kcopyd_regions_overlap(args->from, dest))
+			return -EINVAL;
+		for (unsigned int j = 0; j < i; j++)
+			if (kcopyd_regions_overlap(&args->dests[j], dest))
+				return -EINVAL;
+	}
+	return 0;
+}
+
+static int accept_job(struct kcopyd_client *kc, const struct job_args *args)
+{
+	struct job *job;
+	int ret = job_create(&kc->env, args, &job);
+
+	if (ret)
+		return ret;
+	pthread_mutex_lock(&kc->lock);
+	list_add_tail(job_node(job), &kc->incoming);
+	kc->num_jobs++;
+	pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+	return 0;
+}
+
+static int check_args(const struct job_args *args)
+{
+	if (args->num_dests == 0 || args->num_dests > KCOPYD_MAX_DESTS || !args->dests || !args->fn)
+		return -EINVAL;
+	return args->flags & ~KNOWN_FLAGS ? -EINVAL : 0;
+}
+
+/* Zones are written in order or not at all, as dm_kcopyd_copy() has it. */
+static unsigned int add_write_seq(const struct job_args *args)
+{
+	for (unsigned int i = 0; i < args->num_dests; i++)
+		if (args->dests[i].bdev->is_zoned)
+			return args->flags | KCOPYD_WRITE_SEQ;
+	return args->flags;
+}
+
+int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
+		unsigned int flags, kcopyd_notify_fn fn, void *context)
+{
+	struct job_args args = { JOB_COPY, from, num_dests, dests, flags, fn, context };
+	int ret = check_args(&args);
+
+	if (ret)
+		return ret;
+	if (!from)
+		return -EINVAL;
+	ret = check_region(kc, from, false);
+	if (ret)
+		return ret;
+	if (!from->bdev->can_read)
+		return -EBADF;
+	ret = check_dests(kc, &args);
+	if (ret)
+		return ret;
+	args.flags = add_write_seq(&args);
+	return accept_job(kc, &args);
+}
+
+int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, unsigned int flags,
+		kcopyd_notify_fn fn, void *context)
+{
+	struct job_args args = { JOB_ZERO, NULL, num_dests, dests, flags, fn, context };
+	int ret = check_args(&args);
+
+	if (ret)
+		return ret;
+	ret = check_dests(kc, &args);
+	if (ret)
+		return ret;
+	args.flags = add_write_seq(&args);
+	return accept_job(kc, &args);
+}
+
+int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, kcopyd_notify_fn fn,
+		 void *context)
+{
+	struct job_args args = { JOB_FLUSH, NULL, num_dests, dests, KCOPYD_IGNORE_ERROR, fn, context };
+	int ret = check_args(&args);
+
+	if (ret)
+		return ret;
+	for (unsigned int i = 0; i < num_dests; i++)
+		if (!dests[i].bdev || !dests[i].bdev->lane)
+			return -EINVAL;
+	return accept_job(kc, &args);
+}
+
+/* -- devices ------------------------------------------------------------------------------------- */
+
+int kcopyd_device_open_fd(int fd, struct block_device **result)
+{
+	struct block_device *bdev;
+	int ret = device_create(fd, &bdev);
+
+	if (ret)
+		return ret;
+	ret = lane_open(bdev, &bdev->lane);
+	if (ret) {
+		device_release(bdev);
+		return ret;
+	}
+	*result = bdev;
+	return 0;
+}
+
+int kcopyd_device_open(const char *path, int open_flags, struct block_device **result)
+{
+	/* O_NONBLOCK: a pipe in the place of a file must not make us wait; neither a block device nor a file minds. */
+	int fd = open(path, open_flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = kcopyd_device_open_fd(fd, result);
+	if (ret)
+		close(fd);
+	return ret;
+}
+
+void kcopyd_device_close(struct block_device *bdev)
+{
+	if (!bdev)
+		return;
+	lane_destroy(bdev->lane);
+	bdev->lane = NULL;
+	device_destroy(bdev);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
+ * opened; constant afterwards, so that any thread may read it. Does no I/O on the contents.
+ */
+#ifndef KCOPYD_DEVICE_H
+#define KCOPYD_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kcopyd.h"
+
+struct lane;
+
+struct block_device {
+	int fd;		 /* owned; O_DIRECT where is_direct. -1: a virtual device */
+	int buffered_fd; /* what unaligned transfers use: fd itself, or owned: a file's, without O_DIRECT */
+	bool is_block;	 /* else a regular file */
+	bool is_direct;	 /* transfers aligned to direct_align bypass the page cache */
+	bool is_zoned;	 /* host-managed or host-aware zones */
+	bool can_read;
+	bool can_write;
+	uint64_t bytes;		    /* the exact size at open */
+	unsigned int logical_block; /* bytes; a file's: 512 */
+	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
+	dev_t disk;		    /* identity: the whole disk's number, or the file system's ... */
+	ino_t inode;		    /* ... and the file's; 0 for a block device */
+	sector_t disk_sector;	    /* where a partition begins on its disk */
+	struct lane *lane;	    /* owned; NULL until it has one */
+};
+
+/* @fd is the device's on success. -ENOTBLK: neither block device nor regular file. */
+int device_create(int fd, struct block_device **result);
+
+/* For tests: a block device without a descriptor; the caller gives it a lane. */
+int device_create_virtual(uint64_t bytes, unsigned int logical_block, bool is_zoned, struct block_device **result);
+
+/* Its lane must be gone. */
+void device_destroy(struct block_device *bdev);
+
+/* The same, but the descriptor is its giver's again. */
+void device_release(struct block_device *bdev);
+
+/* Can this transfer (bytes) bypass the page cache? */
+bool device_is_aligned(const struct block_device *bdev, uint64_t offset, uint64_t bytes);
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A job: one region copied to (or zeroed, or flushed on) its destinations, chunk by chunk. Owns the chunks, their states and the
+ * error accounting. Everything here belongs to the client's thread, unless it says otherwise.
+ *
+ * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is submitted until
+ * its last write completed.
+ */
+#ifndef KCOPYD_JOB_H
+#define KCOPYD_JOB_H
+
+#include "kcopyd.h"
+#include "list.h"
+
+struct job;
+struct pages;
+struct lane_request;
+
+/* What all jobs of a client share. Constant while jobs exist. */
+struct job_env {
+	struct pages *pages;	  /* borrowed: the reserve */
+	unsigned int num_pages;	  /* in the reserve */
+	unsigned int chunk_pages; /* a chunk's, at most */
+	const struct kcopyd_observer *observer;
+	void *observer_context;
+	void (*complete)(struct lane_request *request); /* of every request, on its lane's thread */
+};
+
+enum job_kind { JOB_COPY, JOB_ZERO, JOB_FLUSH };
+
+/* The arguments, valid already; the regions are copied. */
+struct job_args {
+	enum job_kind kind;
+	const struct io_region *from; /* JOB_COPY only */
+	unsigned int num_dests;
+	const struct io_region *dests;
+	unsigned int flags;
+	kcopyd_notify_fn fn;
+	void *context;
+};
+
+/* From any thread. Everything that the job will ever need is allocated here. */
+int job_create(const struct job_env *env, const struct job_args *args, struct job **result);
+
+/* The client's list node, and back. */
+struct list_head *job_node(struct job *job);
+struct job *job_of_node(struct list_head *node);
+struct job *job_of_request(struct lane_request *request);
+
+/* From any thread. */
+const struct job_env *job_env_of_request(const struct lane_request *request);
+
+/* Has a chunk that could be started, if there were pages. */
+bool job_can_start(const struct job *job);
+
+/* Zeroing and flushing do not. */
+bool job_needs_pages(const struct job *job);
+
+/* Starts the next chunk. False: not enough pages. */
+bool job_start_chunk(struct job *job);
+
+/* A request of it completed. */
+void job_request_done(struct job *job, struct lane_request *request);
+
+/* No new chunks. */
+void job_cancel(struct job *job);
+
+/* Nothing in flight, nothing more to start. */
+bool job_is_finished(const struct job *job);
+
+/* Frees the job, then tells its owner. */
+void job_call_back(struct job *job);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libkcopyd: the kernel's copy daemon, in userspace. Copies a range of sectors from one block device or
+ * file to one or more others, asynchronously, and answers with a read error and a bitmask of write errors.
+ *
+ * The core (io_region, kcopyd_client_create/destroy, kcopyd_copy, kcopyd_notify_fn) is the interface of
+ * drivers/md/dm-kcopyd.c, name for name. The library prints nothing and never exits; it starts threads
+ * (one per client, one per open device) with all signals blocked.
+ *
+ * Every call returns 0 or -errno unless it says otherwise.
+ */
+#ifndef KCOPYD_H
+#define KCOPYD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef uint64_t sector_t; /* 512-byte sectors, whatever the device's logical block */
+
+#define KCOPYD_SECTOR_BYTES 512u
+#define KCOPYD_PAGE_BYTES 4096u
+#define KCOPYD_MAX_DESTS 32u
+
+/* -- devices ------------------------------------------------------------------------------------- */
+
+struct block_device; /* an open block device or regular file, with a thread of its own */
+
+/*
+ * Opens @path with the open(2) flags @open_flags (an access mode, O_EXCL, O_CREAT with mode 0666 and so
+ * on; O_CLOEXEC and direct I/O are added here). -ENOTBLK: neither a block device nor a regular file.
+ */
+int kcopyd_device_open(const char *path, int open_flags, struct block_device **result);
+
+/*
+ * The same for a descriptor that is open already; on success the device owns @fd and its O_DIRECT flag.
+ * Direct I/O is used wherever the descriptor can have it, page-cached blocking I/O otherwise.
+ */
+int kcopyd_device_open_fd(int fd, struct block_device **result);
+
+/* Waits for requests still under way on it; no job may be using it. NULL is allowed. */
+void kcopyd_device_close(struct block_device *bdev);
+
+/* The size when it was opened. Bytes: exact. Sectors: rounded up; the rest of a file's last one reads as zeros. */
+uint64_t kcopyd_device_bytes(const struct block_device *bdev);
+sector_t kcopyd_device_sectors(const struct block_device *bdev);
+
+/* In bytes; 512 for a regular file. */
+unsigned int kcopyd_device_logical_block(const struct block_device *bdev);
+
+bool kcopyd_device_is_block(const struct block_device *bdev);  /* false: a regular file, which may grow */
+bool kcopyd_device_is_direct(const struct block_device *bdev); /* false: every transfer is page-cached */
+bool kcopyd_device_is_zoned(const struct block_device *bdev);
+
+/* Borrowed: valid until the device is closed. */
+int kcopyd_device_fd(const struct block_device *bdev);
+
+/* -- regions ------------------------------------------------------------------------------------- */
+
+struct io_region {
+	struct block_device *bdev; /* borrowed until the job's callback */
+	sector_t sector;
+	sector_t count; /* 0: empty */
+};
+
+/*
+ * True if both have a sector in common: on one file (by any of its names), on one device, or on a
+ * partition and its disk.
+ */
+bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b);
+
+/* -- clients ------------------------------------------------------------------------------------- */
+
+struct kcopyd_client;
+
+/*
+ * Sets @num_pages pages of 4 KiB aside, populated: all the data memory this client ever uses. Fails here
+ * or never: -EINVAL for 0 pages, -ENOMEM if they cannot be had, -EAGAIN if no thread can.
+ */
+int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result);
+
+/* Waits until every job of the client was called back, then frees everything. Never from a callback. NULL is allowed. */
+void kcopyd_client_destroy(struct kcopyd_client *kc);
+
+/*
+ * Every accepted job stops starting new chunks; what is in flight is finished. Jobs that had not got
+ * through by then are called back with read_err -ECANCELED. Jobs accepted later are not affected. From
+ * any thread.
+ */
+void kcopyd_client_cancel(struct kcopyd_client *kc);
+
+/* -- jobs ---------------------------------------------------------------------------------------- */
+
+/* kcopyd's flags are given as 1 << bit (DM_KCOPYD_IGNORE_ERROR 1, WRITE_SEQ 2); ours start at bit 16. */
+#define KCOPYD_IGNORE_ERROR (1u << 1) /* go on past every bad place; what cannot be read is written as zeros */
+#define KCOPYD_WRITE_SEQ (1u << 2)    /* write each destination in order, one write in flight */
+#define KCOPYD_DROP_FAILED (1u << 16) /* a destination that fails is left behind, the others go on */
+/* With neither IGNORE_ERROR nor DROP_FAILED the first error ends the job. */
+
+/*
+ * Runs once per accepted job, on the client's own thread; callbacks of one client never overlap. May start
+ * jobs, must not destroy the client.
+ *
+ * @read_err: 0; 1 if the source had a read error; -ECANCELED if the job was cancelled before it was through.
+ * @write_err: bit i is set if dests[i] failed. A bit is set for an error of that very destination only: with
+ *   a read error, or a job that the first error ended, healthy destinations are short and their bits clear.
+ */
+typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *context);
+
+/*
+ * Copies @from to each of @dests (1 to 32, all of the source's count). Returns at once; @from and @dests are
+ * copied. -EINVAL, and then @fn is never called: no or too many destinations, unknown flags, counts that
+ * differ, a region that leaves its block device or the source file (a destination file grows) or is not aligned
+ * to the logical block, overlap, a logical block larger than a chunk of the reserve. -EBADF: not open for reading (writing).
+ * -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
+ *
+ * A read error is narrowed down to logical blocks. Without IGNORE_ERROR everything before the first bad one is
+ * written and the job ends; with it, the bad ones are written as zeros. Success says that every write
+ * completed in full; only kcopyd_flush() says that it is on stable storage.
+ */
+int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
+		unsigned int flags, kcopyd_notify_fn fn, void *context);
+
+/* Writes zeros to each of @dests: as kcopyd_copy(), without a source. Takes no pages. */
+int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, unsigned int flags,
+		kcopyd_notify_fn fn, void *context);
+
+/*
+ * Brings everything that completed on the devices of @dests (their ranges are ignored) to stable storage, all
+ * of them in parallel. A flush that fails is a write error.
+ */
+int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, kcopyd_notify_fn fn,
+		 void *context);
+
+/* -- observer ------------------------------------------------------------------------------------ */
+
+enum kcopyd_op { KCOPYD_OP_READ, KCOPYD_OP_WRITE, KCOPYD_OP_ZERO, KCOPYD_OP_FLUSH };
+
+struct kcopyd_error {
+	enum kcopyd_op op;
+	unsigned int dest;	 /* index into dests; meaningless for a read */
+	struct io_region region; /* what failed, in sectors of its device; count 0 for a flush */
+	int error;		 /* a positive errno */
+};
+
+/*
+ * Learns what happened, on the client's thread, before the job's callback; @context is the job's. Any member
+ * may be NULL. An error is told once per bad area of a chunk.
+ */
+struct kcopyd_observer {
+	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
+	/* @contiguous: sectors that are written without a gap or error, counted from the start of dests[dest]. */
+	void (*chunk_written)(void *observer, void *context, unsigned int dest, const struct io_region *to,
+			      sector_t contiguous);
+	void (*error)(void *observer, void *context, const struct kcopyd_error *error);
+};
+
+/* Before the client's first job. @ops is borrowed until the client is destroyed. */
+void kcopyd_client_set_observer(struct kcopyd_client *kc, const struct kcopyd_observer *ops, void *observer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

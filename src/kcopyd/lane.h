@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A lane: the thread of one open device. Requests go in, in order; each comes back once, finished or failed.
+ * It continues short transfers and tries again what was only interrupted; it knows requests, never jobs. How
+ * bytes reach the device is its engine's business (lane_aio, lane_sync, or a script in the tests).
+ *
+ * Why a thread each: io_submit() blocks while the device's queue is full, and behind one submitting thread three
+ * shallow devices (USB sticks) each ran at half their own rate.
+ */
+#ifndef KCOPYD_LANE_H
+#define KCOPYD_LANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "list.h"
+
+struct lane;
+struct block_device;
+
+enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH };
+
+/* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. */
+struct lane_request {
+	struct list_head node; /* the lane's queue; free for the owner's use after complete() */
+	enum lane_op op;
+	uint64_t offset;     /* bytes from the device's start */
+	uint64_t bytes;	     /* 0 for a flush */
+	char *buffer;	     /* borrowed; NULL for zero and flush */
+	uint64_t done;	     /* bytes transferred so far; all that is known good when it failed */
+	int error;	     /* 0 or -errno, valid when complete */
+	unsigned int stalls; /* the lane's: attempts in a row that moved nothing */
+	/* On the lane's thread: records and queues, nothing else. */
+	void (*complete)(struct lane_request *request);
+};
+
+/* What an engine says of one attempt: bytes moved from offset + done on (0 for a flush), or -errno. */
+struct lane_event {
+	struct lane_request *request;
+	int64_t result;
+};
+
+/*
+ * The seam. An engine serves one lane; all but wake() are called on the lane's thread only. A request is the
+ * transfer of what is left of it: bytes - done, at offset + done, from or to buffer + done.
+ */
+struct lane_engine_ops {
+	/*
+	 * Starts the first of @requests, as many as it can, and returns how many. -EAGAIN or 0: none now.
+	 * Any other -errno: the first one cannot be started and failed with that.
+	 */
+	int (*submit)(void *engine, struct lane_request **requests, unsigned int count);
+	/*
+	 * Returns how many of @events it filled. If there are none, waits for one, for wake(), or for
+	 * @timeout_ms to pass (-1: for ever, 0: not at all).
+	 */
+	int (*reap)(void *engine, struct lane_event *events, unsigned int max, int timeout_ms);
+	/* Ends a reap() that waits, or the next one. From any thread. */
+	void (*wake)(void *engine);
+	/* Nothing is in flight any more. Frees the engine. */
+	void (*close)(void *engine);
+};
+
+/*
+ * @depth: requests in flight at most. @read_end: bytes; a read that reaches it is complete, the rest of its last sector zeros
+ * (a file whose length is no whole number of sectors). Owns @engine from here, also when it fails.
+ */
+int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int depth, uint64_t read_end,
+		struct lane **result);
+
+/* Finishes what was submitted, ends the thread, closes the engine. */
+void lane_destroy(struct lane *lane);
+
+/* From any thread. Every request on @requests (by its node); the list is empty afterwards. */
+void lane_submit(struct lane *lane, struct list_head *requests);
+
+/* The engine that fits @bdev, which the lane borrows, and a lane over it. */
+int lane_open(struct block_device *bdev, struct lane **result);
+
+#endif

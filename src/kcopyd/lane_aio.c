@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "lane_aio.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <libaio.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "lane_sync.h"
+
+struct lane_aio {
+	const struct block_device *bdev; /* borrowed */
+	io_context_t context;		 /* NULL: not needed yet, or not to be had */
+	bool is_refused;		 /* not to be had: blocking calls do it all, one by one */
+	bool is_used;			 /* something was transferred since there was no context */
+	bool is_flushed;		 /* nothing was since a flush: the end, most likely */
+	int event_fd;			 /* owned: counts completions and wakes, so that one read() waits for both */
+	unsigned int in_flight;		 /* in the kernel's hands */
+	struct iocb iocbs[LANE_AIO_DEPTH];
+	struct iocb *free_iocbs[LANE_AIO_DEPTH];
+	unsigned int num_free;
+	struct lane_event ready[LANE_AIO_DEPTH]; /* what the blocking calls finished, not yet reaped */
+	unsigned int num_ready;
+};
+
+int lane_aio_create(const struct block_device *bdev, void **engine)
+{
+	struct lane_aio *aio = calloc(1, sizeof(*aio));
+	int ret;
+
+	if (!aio)
+		return -ENOMEM;
+	aio->bdev = bdev;
+	aio->event_fd = eventfd(0, EFD_CLOEXEC);
+	if (aio->event_fd < 0) {
+		ret = -errno;
+		free(aio);
+		return ret;
+	}
+	for (unsigned int i = 0; i < LANE_AIO_DEPTH; i++)
+		aio->free_iocbs[aio->num_free++] = &aio->iocbs[i];
+	*engine = aio;
+	return 0;
+}
+
+/*
+ * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer, if it is alone, is a
+ * blocking call, and the second one asks for a context: a copy of one chunk never has any.
+ */
+static void want_context(struct lane_aio *aio, unsigned int count)
+{
+	bool is_first = !aio->is_used && count == 1;
+
+	aio->is_used = true;
+	aio->is_flushed = false;
+	if (!aio->context && !aio->is_refused && !is_first)
+		aio->is_refused = io_setup((int)LANE_AIO_DEPTH, &aio->context) < 0;
+}
+
+static bool is_asynchronous(const struct lane_aio *aio, const struct lane_request *request)
+{
+	if (!aio->context || (request->op != LANE_READ && request->op != LANE_WRITE))
+		return false;
+	return device_is_aligned(aio->bdev, request->offset + request->done, request->bytes - request->done);
+}
+
+static void execute(struct lane_aio *aio, struct lane_request *request)
+{
+	struct lane_event *event;
+
+	assert(aio->num_ready < LANE_AIO_DEPTH);
+	event = &aio->ready[aio->num_ready++];
+	event->request = request;
+	event->result = lane_sync_execute(aio->bdev, request);
+	aio->is_flushed = request->op == LANE_FLUSH;
+}
+
+static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request)
+{
+	struct iocb *iocb = aio->free_iocbs[--aio->num_free];
+	char *buffer = request->buffer + request->done;
+	size_t bytes = request->bytes - request->done;
+	long long offset = (long long)(request->offset + request->done);
+
+	if (request->op == LANE_READ)
+		io_prep_pread(iocb, aio->bdev->fd, buffer, bytes, offset);
+	else
+		io_prep_pwrite(iocb, aio->bdev->fd, buffer, bytes, offset);
+	iocb->data = request;
+	io_set_eventfd(iocb, aio->event_fd);
+	return iocb;
+}
+
+static int aio_submit(void *engine, struct lane_request **requests, unsigned int count)
+{
+	struct lane_aio *aio = engine;
+	struct iocb *batch[LANE_AIO_DEPTH];
+	unsigned int prepared = 0;
+	int taken;
+
+	if (count > 0 && requests[0]->op != LANE_FLUSH && requests[0]->op != LANE_ZERO)
+		want_context(aio, count);
+	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
+		batch[prepared] = prepare(aio, requests[prepared]);
+		prepared++;
+	}
+	if (prepared == 0) {
+		/* One blocking call, then its completion: the next may find others to overlap with. */
+		if (count == 0 || aio->num_ready > 0 || is_asynchronous(aio, requests[0]))
+			return 0;
+		execute(aio, requests[0]);
+		return 1;
+	}
+	taken = io_submit(aio->context, (long)prepared, batch);
+	for (unsigned int i = prepared; i > 0 && (taken < 0 || i > (unsigned int)taken); i--)
+		aio->free_iocbs[aio->num_free++] = batch[i - 1];
+	if (taken >= 0) {
+		aio->in_flight += (unsigned int)taken;
+		return taken;
+	}
+	if (taken == -EAGAIN || taken == -EINTR)
+		return 0;
+	/* The first one cannot be done this way (a file system that takes O_DIRECT and then refuses): the blocking call has the last word. */
+	execute(aio, requests[0]);
+	return 1;
+}
+
+/* While the others still flush, and not when the device is closed: contexts are taken down side by side. */
+static void drop_context(struct lane_aio *aio)
+{
+	if (aio->context)
+		io_destroy(aio->context);
+	aio->context = NULL;
+	aio->is_used = false;
+	aio->is_flushed = false;
+}
+
+static void wait_for_event(const struct lane_aio *aio, int timeout_ms)
+{
+	struct pollfd pollfd = { .fd = aio->event_fd, .events = POLLIN };
+	uint64_t events;
+
+	if (timeout_ms > 0 && poll(&pollfd, 1, timeout_ms) <= 0)
+		return;
+	(void)!read(aio->event_fd, &events, sizeof(events));
+}
+
+/* What the kernel has finished, without waiting. */
+static unsigned int collect(struct lane_aio *aio, struct lane_event *events, unsigned int max)
+{
+	struct io_event done[LANE_AIO_DEPTH];
+	struct timespec at_once = { 0, 0 };
+	unsigned int count = 0;
+	int reaped;
+
+	if (aio->in_flight == 0)
+		return 0;
+	if (max > LANE_AIO_DEPTH)
+		max = LANE_AIO_DEPTH;
+	reaped = io_getevents(aio->context, 0, (long)max, done, &at_once);
+	for (int i = 0; i < reaped; i++) {
+		struct lane_request *request = done[i].data;
+		int64_t result = (long)done[i].res;
+
+		aio->in_flight--;
+		aio->free_iocbs[aio->num_free++] = done[i].obj;
+		/* Refused as direct I/O, only not at once. */
+		if (result == -EINVAL || result == -EOPNOTSUPP)
+			result = lane_sync_execute(aio->bdev, request);
+		events[count].request = request;
+		events[count++].result = result;
+	}
+	return count;
+}
+
+static int aio_reap(void *engine, struct lane_event *events, unsigned int max, int timeout_ms)
+{
+	struct lane_aio *aio = engine;
+	unsigned int count = 0;
+
+	while (count < max && aio->num_ready > 0)
+		events[count++] = aio->ready[--aio->num_ready];
+	/* Always before waiting: one read() of the eventfd may have counted more completions than were collected then. */
+	if (count == 0)
+		count = collect(aio, events, max);
+	if (count > 0 || timeout_ms == 0)
+		return (int)count;
+	if (aio->is_flushed && aio->in_flight == 0)
+		drop_context(aio);
+	wait_for_event(aio, timeout_ms);
+	return (int)collect(aio, events, max);
+}
+
+static void aio_wake(void *engine)
+{
+	const struct lane_aio *aio = engine;
+	uint64_t one = 1;
+
+	(void)!write(aio->event_fd, &one, sizeof(one));
+}
+
+static void aio_close(void *engine)
+{
+	struct lane_aio *aio = engine;
+
+	drop_context(aio);
+	close(aio->event_fd);
+	free(aio);
+}
+
+const struct lane_engine_ops lane_aio_ops = {
+	.submit = aio_submit,
+	.reap = aio_reap,
+	.wake = aio_wake,
+	.close = aio_close,
+};

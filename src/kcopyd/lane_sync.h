@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The lane engine over blocking calls, one request at a time: where direct I/O or libaio is not to be had. And the blocking calls
+ * themselves, for whatever has no asynchronous form.
+ */
+#ifndef KCOPYD_LANE_SYNC_H
+#define KCOPYD_LANE_SYNC_H
+
+#include "lane.h"
+
+extern const struct lane_engine_ops lane_sync_ops;
+
+/* Borrows @bdev until closed. */
+int lane_sync_create(const struct block_device *bdev, void **engine);
+
+/* One attempt at what is left of @request, here and now: bytes moved (0 for a flush), or -errno. */
+int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_request *request);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The reserve: one arena of pages, set aside and populated at create, from which runs of adjacent pages are
+ * taken. It never grows and never waits; whoever gets too little comes back after a put. Client thread only.
+ */
+#ifndef KCOPYD_PAGES_H
+#define KCOPYD_PAGES_H
+
+struct pages;
+
+/* -EINVAL: none wanted. -ENOMEM: not to be had, now or without taking what others need. */
+int pages_create(unsigned int num_pages, struct pages **result);
+
+/* Every page must be back. */
+void pages_destroy(struct pages *pages);
+
+/*
+ * Takes a run of @want adjacent pages, or if there is none the longest there is down to @min, a multiple of @min.
+ * Returns its length (0: nothing taken) and its first page's number. Whole chunks (@from_top) and small runs are taken
+ * from opposite ends, so that small jobs leave the large runs whole.
+ */
+unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min, int from_top, unsigned int *first);
+void pages_put(struct pages *pages, unsigned int first, unsigned int count);
+
+/* The memory of page @first; its followers are adjacent. Valid until pages_destroy(). */
+char *pages_address(const struct pages *pages, unsigned int first);
+unsigned int pages_free(const struct pages *pages);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "scripted.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static _Atomic uint64_t clock_ticks;
+
+uint64_t script_random(uint64_t *state)
+{
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
+}
+
+uint64_t script_seed(void)
+{
+	const char *env = getenv("KCOPY_TEST_SEED");
+	uint64_t seed = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL);
+
+	printf("# KCOPY_TEST_SEED=%" PRIu64 "\n", seed);
+	fflush(stdout);
+	return seed;
+}
+
+/* -- rules (with the lock held) ------------------------------------------------------------------ */
+
+static uint64_t attempt_offset(const struct lane_request *request)
+{
+	return request->offset + request->done;
+}
+
+static uint64_t attempt_bytes(const struct lane_request *request)
+{
+	return request->bytes - request->done;
+}
+
+static bool does_match(const struct script_rule *rule, const struct lane_request *request)
+{
+	uint64_t offset = attempt_offset(request);
+
+	if (rule->op != SCRIPT_ANY && rule->op != (int)request->op)
+		return false;
+	if (!rule->bytes || request->op == LANE_FLUSH)
+		return true;
+	return offset < rule->offset + rule->bytes && rule->offset < offset + attempt_bytes(request);
+}
+
+static bool is_on(enum script_what what, enum script_what first, enum script_what last)
+{
+	return what >= first && what <= last;
+}
+
+/* The first rule of the kinds from @first to @last that applies now; it counts as one more match. */
+static struct script_rule *find_rule(struct script *script, const struct lane_request *request, enum script_what first,
+				     enum script_what last)
+{
+	unsigned int i;
+
+	for (i = 0; i < script->num_rules; i++) {
+		struct script_rule *rule = &script->rules[i];
+
+		if (!is_on(rule->what, first, last) || !does_match(rule, request))
+			continue;
+		if (rule->skip) {
+			rule->skip--;
+			continue;
+		}
+		if (rule->times == UINT32_MAX) /* used up */
+			continue;
+		if (rule->times && --rule->times == 0)
+			rule->times = UINT32_MAX;
+		return rule;
+	}
+	return NULL;
+}
+
+static void record(struct script *script, const struct lane_request *request, bool is_end, int64_t result)
+{
+	if (script->num_entries == script->room) {
+		script->room = script->room ? 2 * script->room : 256;
+		script->record = realloc(script->record, script->room * sizeof(*script->record));
+		assert(script->record);
+	}
+	script->record[script->num_entries++] = (struct script_entry){
+		.when = atomic_fetch_add(&clock_ticks, 1),
+		.is_end = is_end,
+		.op = request->op,
+		.offset = attempt_offset(request),
+		.bytes = attempt_bytes(request),
+		.result = result,
+	};
+}
+
+static void move(struct script *script, const struct lane_request *request, uint64_t bytes)
+{
+	char *disk = script->data + attempt_offset(request);
+
+	if (request->op == LANE_READ)
+		memcpy(request->buffer + request->done, disk, bytes);
+	else if (request->op == LANE_WRITE)
+		memcpy(disk, request->buffer + request->done, bytes);
+	else if (request->op == LANE_ZERO)
+		memset(disk, 0, bytes);
+}
+
+/* How far an attempt comes when several places are bad for ever: to the first, whatever the order of the rules. */
+static int find_reach(const struct script *script, const struct script_rule *found, const struct lane_request *request,
+		      uint64_t *bytes)
+{
+	uint64_t offset = attempt_offset(request);
+	unsigned int i;
+
+	for (i = 0; i < script->num_rules; i++) {
+		const struct script_rule *rule = &script->rules[i];
+		uint64_t bad = rule->offset / script->logical_block * script->logical_block;
+
+		if ((rule->what != SCRIPT_FAIL && rule->what != SCRIPT_FAIL_AT) || !does_match(rule, request) ||
+		    ((rule->skip || rule->times) && rule != found))
+			continue;
+		if (!rule->bytes || bad <= offset)
+			return -rule->error;
+		if (*bytes > bad - offset)
+			*bytes = bad - offset;
+	}
+	return 0;
+}
+
+/* What becomes of the attempt; moves its bytes. */
+static int64_t perform(struct script *script, const struct lane_request *request)
+{
+	struct script_rule *rule = find_rule(script, request, SCRIPT_FAIL, SCRIPT_SHORT);
+	uint64_t bytes = attempt_bytes(request), offset = attempt_offset(request);
+	int error;
+
+	if (request->op != LANE_FLUSH &&
+	    (request->offset | request->bytes) % script->logical_block) /* as a real one does */
+		return -EINVAL;
+	if (request->op == LANE_READ && offset + bytes > script->read_end)
+		bytes = offset < script->read_end ? script->read_end - offset : 0;
+	if (rule && rule->what == SCRIPT_FAIL)
+		return -rule->error;
+	if (rule && rule->what == SCRIPT_FAIL_AT) {
+		error = find_reach(script, rule, request, &bytes);
+		if (error)
+			return error;
+	}
+	if (rule && rule->what == SCRIPT_SHORT && bytes > rule->length)
+		bytes = rule->length;
+	if (request->op != LANE_FLUSH)
+		move(script, request, bytes);
+	return (int64_t)bytes;
+}
+
+/* -- the engine ---------------------------------------------------------------------------------- */
+
+static void start(struct script *script, struct lane_request *request)
+{
+	unsigned int i, writes = 0;
+
+	if (request->op == LANE_FLUSH) {
+		assert(!request->bytes);
+	} else {
+		assert(request->done < request->bytes);
+		assert(request->offset + request->bytes <= script->bytes);
+	}
+	assert(script->num_in_flight < SCRIPT_MAX_DEPTH);
+	if (request->op == LANE_READ)
+		memset(request->buffer + request->done, SCRIPT_POISON, attempt_bytes(request));
+	script->is_held[script->num_in_flight] = find_rule(script, request, SCRIPT_HOLD, SCRIPT_HOLD) != NULL;
+	script->num_held += script->is_held[script->num_in_flight];
+	script->in_flight[script->num_in_flight++] = request;
+	record(script, request, false, 0);
+	for (i = 0; i < script->num_in_flight; i++)
+		writes += script->in_flight[i]->op == LANE_WRITE || script->in_flight[i]->op == LANE_ZERO;
+	if (writes > script->most_writes)
+		script->most_writes = writes;
+	if (script->num_in_flight > script->most_in_flight)
+		script->most_in_flight = script->num_in_flight;
+}
+
+static int script_submit(void *engine, struct lane_request **requests, unsigned int count)
+{
+	struct script *script = engine;
+	struct script_rule *rule;
+	unsigned int i;
+	int ret;
+
+	pthread_mutex_lock(&script->lock);
+	assert(count > 0 && script->num_in_flight + count <= script->depth && !script->is_closed);
+	rule = find_rule(script, requests[0], SCRIPT_REFUSE, SCRIPT_REFUSE);
+	if (rule) {
+		ret = -rule->error;
+	} else {
+		if (script->max_batch && count > script->max_batch)
+			count = script->max_batch;
+		for (i = 0; i < count; i++)
+			start(script, requests[i]);
+		ret = (int)count;
+	}
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+	return ret;
+}
+
+/* Which attempt is done next; -1: none can be. */
+static int choose(struct script *script)
+{
+	unsigned int i, loose = script->num_in_flight - script->num_held, n;
+
+	if (!loose)
+		return -1;
+	n = script->order == SCRIPT_IN_ORDER  ? 0
+	    : script->order == SCRIPT_REVERSE ? loose - 1
+					      : (unsigned int)(script_random(&script->seed) % loose);
+	for (i = 0; i < script->num_in_flight; i++)
+		if (!script->is_held[i] && !n--)
+			return (int)i;
+	return -1;
+}
+
+static struct lane_event take(struct script *script, unsigned int at)
+{
+	struct lane_event event = { .request = script->in_flight[at] };
+	unsigned int i;
+
+	event.result = perform(script, event.request);
+	record(script, event.request, true, event.result);
+	script->num_in_flight--;
+	for (i = at; i < script->num_in_flight; i++) {
+		script->in_flight[i] = script->in_flight[i + 1];
+		script->is_held[i] = script->is_held[i + 1];
+	}
+	return event;
+}
+
+static int wait_changed(struct script *script, int timeout_ms)
+{
+	struct timespec until;
+
+	if (timeout_ms < 0)
+		return pthread_cond_wait(&script->changed, &script->lock);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	return pthread_cond_timedwait(&script->changed, &script->lock, &until);
+}
+
+static int script_reap(void *engine, struct lane_event *events, unsigned int max, int timeout_ms)
+{
+	struct script *script = engine;
+	unsigned int count = 0;
+	int at;
+
+	pthread_mutex_lock(&script->lock);
+	for (;;) {
+		/* Another order needs others to choose from: one at a time, so that more come in between. */
+		while (count < (script->order == SCRIPT_IN_ORDER ? max : 1) && (at = choose(script)) >= 0)
+			events[count++] = take(script, (unsigned int)at);
+		if (count || script->is_woken || !timeout_ms)
+			break;
+		if (wait_changed(script, timeout_ms) == ETIMEDOUT)
+			break;
+	}
+	if (!count)
+		script->is_woken = false;
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+	return (int)count;
+}
+
+static void script_wake(void *engine)
+{
+	struct script *script = engine;
+
+	pthread_mutex_lock(&script->lock);
+	script->is_woken = true;
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+}
+
+static void script_close(void *engine)
+{
+	struct script *script = engine;
+
+	pthread_mutex_lock(&script->lock);
+	assert(!script->num_in_flight && !script->is_closed);
+	script->is_closed = true;
+	pthread_mutex_unlock(&script->lock);
+}
+
+const struct lane_engine_ops script_ops = {
+	.submit = script_submit,
+	.reap = script_reap,
+	.wake = script_wake,
+	.close = script_close,
+};
+
+/* -- for the test -------------------------------------------------------------------------------- */
+
+struct script *script_create(uint64_t bytes, unsigned int logical_block)
+{
+	struct script *script = calloc(1, sizeof(*script));
+	pthread_condattr_t attr;
+
+	assert(script);
+	script->data = malloc(bytes ? bytes : 1);
+	assert(script->data);
+	memset(script->data, SCRIPT_BLANK, bytes);
+	script->bytes = bytes;
+	script->read_end = bytes;
+	script->logical_block = logical_block;
+	script->depth = SCRIPT_MAX_DEPTH;
+	pthread_mutex_init(&script->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&script->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	return script;
+}
+
+struct script *script_open(uint64_t bytes, unsigned int logical_block, bool is_zoned, unsigned int depth)
+{
+	struct script *script = script_create(bytes, logical_block);
+	int ret;
+
+	script->depth = depth;
+	ret = device_create_virtual(bytes, logical_block, is_zoned, &script->bdev);
+	assert(!ret);
+	ret = lane_create(&script_ops, script, depth, bytes, &script->bdev->lane);
+	assert(!ret);
+	(void)ret;
+	return script;
+}
+
+void script_destroy(struct script *script)
+{
+	if (!script)
+		return;
+	kcopyd_device_close(script->bdev);
+	assert(!script->bdev || script->is_closed);
+	pthread_cond_destroy(&script->changed);
+	pthread_mutex_destroy(&script->lock);
+	free(script->record);
+	free(script->data);
+	free(script);
+}
+
+void script_fill(struct script *script, uint64_t seed)
+{
+	uint64_t i, words[2];
+
+	words[0] = script_random(&seed);
+	for (i = 0; i < script->bytes; i += sizeof(words)) {
+		words[0] += UINT64_C(0x0101010101010101);
+		words[1] = i;
+		memcpy(script->data + i, words, script->bytes - i < sizeof(words) ? script->bytes - i : sizeof(words));
+	}
+}
+
+void script_add(struct script *script, struct script_rule rule)
+{
+	pthread_mutex_lock(&script->lock);
+	assert(script->num_rules < SCRIPT_MAX_RULES);
+	script->rules[script->num_rules++] = rule;
+	pthread_mutex_unlock(&script->lock);
+}
+
+void script_set_order(struct script *script, enum script_order order, uint64_t seed)
+{
+	pthread_mutex_lock(&script->lock);
+	script->order = order;
+	script->seed = seed;
+	pthread_mutex_unlock(&script->lock);
+}
+
+void script_let_go(struct script *script)
+{
+	unsigned int i, kept = 0;
+
+	pthread_mutex_lock(&script->lock);
+	for (i = 0; i < script->num_rules; i++)
+		if (script->rules[i].what != SCRIPT_HOLD)
+			script->rules[kept++] = script->rules[i];
+	script->num_rules = kept;
+	memset(script->is_held, 0, sizeof(script->is_held));
+	script->num_held = 0;
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+}
+
+void script_let_go_last(struct script *script)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&script->lock);
+	for (i = script->num_in_flight; i-- > 0;) {
+		if (script->is_held[i]) {
+			script->is_held[i] = false;
+			script->num_held--;
+			break;
+		}
+	}
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+}
+
+void script_wait_held(struct script *script, unsigned int count)
+{
+	pthread_mutex_lock(&script->lock);
+	while (script->num_held < count)
+		pthread_cond_wait(&script->changed, &script->lock);
+	pthread_mutex_unlock(&script->lock);
+}
+
+static unsigned int count_done(const struct script *script, int op)
+{
+	unsigned int count = 0;
+	size_t i;
+
+	for (i = 0; i < script->num_entries; i++)
+		count += script->record[i].is_end && (op == SCRIPT_ANY || op == (int)script->record[i].op);
+	return count;
+}
+
+void script_wait_done(struct script *script, unsigned int count)
+{
+	pthread_mutex_lock(&script->lock);
+	while (count_done(script, SCRIPT_ANY) < count)
+		pthread_cond_wait(&script->changed, &script->lock);
+	pthread_mutex_unlock(&script->lock);
+}
+
+unsigned int script_count(struct script *script, int op)
+{
+	unsigned int count;
+
+	pthread_mutex_lock(&script->lock);
+	count = count_done(script, op);
+	pthread_mutex_unlock(&script->lock);
+	return count;
+}
