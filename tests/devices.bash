@@ -70,7 +70,8 @@ partitions_new() {
 	shift
 	printf '%s\n' 'label: gpt' "$@" | sfdisk -q "$file" >&2 || return
 	loop=$(loop_new "$file" --partscan) || return
-	poll 2 test -e "/sys/class/block/${loop#/dev/}p1" || partx -a "$loop" || return
+	# losetup returns when the kernel has looked for a table.
+	[[ -e /sys/class/block/${loop#/dev/}p1 ]] || partx -a "$loop" || return
 	while ((number++ < $#)); do
 		part=${loop}p$number
 		poll 10 test -e "/sys/class/block/${part#/dev/}" || return

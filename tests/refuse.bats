@@ -342,17 +342,17 @@ setup_test() {
 	local disk
 	disk=$(partitions_new "$scratch/disk.img" 'start=2048, size=16384' 'start=18432, size=16384')
 	mkfs.ext4 -q "${disk}p1"
-	mkdir mounted
-	mount -o ro "${disk}p1" mounted
-	refuses "${disk}p1: .*in use" source "${disk}p1"
-	refuses "$disk: .*in use" source "$disk"
+	mkdir 'mounted here'
+	mount -o ro "${disk}p1" 'mounted here'
+	refuses "${disk}p1: .*in use: mounted on $scratch/mounted here" source "${disk}p1"
+	refuses "$disk: .*in use: its partition ${disk#/dev/}p1 is mounted on $scratch/mounted here" source "$disk"
 	refuses "$disk: .*in use" source "$disk:40000"
 	refuses "${disk}p1: .*in use" source new "${disk}p1" old
 	refuses "$disk: .*in use" source new "${disk}p2" "$disk:40000"
 	run kcopy source "${disk}p2"
 	assert_status 0
 	assert_same source 0 "${disk}p2" 0 65536
-	umount mounted
+	umount 'mounted here'
 	run kcopy source "${disk}p1:8"
 	assert_status 0
 }
@@ -381,7 +381,7 @@ setup_test() {
 	remember
 	run kcopy source "$loop"
 	swapoff "$loop"
-	assert_refused "$loop: .*in use"
+	assert_refused "$loop: .*in use: active swap"
 }
 
 # -- overlap -------------------------------------------------------------------------------------
@@ -490,4 +490,50 @@ setup_test() {
 	assert_size short 100
 	assert_bytes short 0 100
 	[[ ! -e new1 && ! -e new2 ]]
+}
+
+@test "refuses a destination that standard output or error goes to as well" {
+	remember
+	run bash -c '"$1" source old 2>>old' - "$KCOPY"
+	[[ $status -eq 128 ]]
+	run bash -c '"$1" source new old >>old' - "$KCOPY"
+	assert_status 128
+	assert_said 'old: standard output goes there too'
+	[[ ! -e new ]]
+	# Only our own complaint came to be in it.
+	assert_bytes old 0 65536
+}
+
+@test "refuses a loop device and its backing file, in every order" {
+	need_loop
+	local loop part
+	filled_file disk $((16 * 1048576))
+	loop=$(partitions_new "$scratch/disk" 'start=2048, size=8192')
+	part=${loop}p1
+	refuses "disk: destination 1 overlaps the source, $loop" "$loop" disk
+	refuses "$loop: destination 1 overlaps the source, disk" disk "$loop"
+	refuses "$part: destination 1 overlaps the source, disk" disk:4096+8 "$part:2048"
+	refuses "disk: destination 2 overlaps destination 1, $part" source "$part" disk:2048
+	# Next to each other is no overlap.
+	run kcopy source "$part" disk:16384
+	assert_status 0
+}
+
+@test "refuses a regular file among the device nodes through a symbolic link, too" {
+	need_root
+	local file
+	file=$(mktemp /dev/kcopy-test.XXXXXX)
+	ln -s "$file" link
+	remember
+	run kcopy source link
+	rm -f "$file"
+	assert_refused 'among device nodes'
+}
+
+@test "refuses to zero from the end of a device or file on" {
+	need_loop
+	local loop
+	image_loop disk 65536
+	refuses "$loop: has 128 sectors; none at 128" --zero "$loop:128"
+	refuses 'old: has 128 sectors; none at 1000' --zero old:1000
 }

@@ -128,3 +128,51 @@ interrupt() {
 	assert_prefix source "$bad" 2048
 	assert_prefix source "$loop" 16383
 }
+
+@test "the same signal twice at once is one, and once more a while later ends it on the spot" {
+	kcopy_start --pages=512 source "$loop"
+	gate_wait slow
+	kill -TERM "$pid"
+	poll "$KCOPY_TIMEOUT" signal_taken "$pid" 15
+	kill -TERM "$pid"
+	poll "$KCOPY_TIMEOUT" signal_taken "$pid" 15
+	gate_open slow
+	kcopy_wait
+	assert_status 143
+	assert_said "$loop: interrupted: .*written and flushed"
+
+	: >slow.gate
+	rm -f slow.reached
+	kcopy_start --pages=512 source "$loop"
+	gate_wait slow
+	# Until one kills: how long it is patient is its affair.
+	ended_by_another_term() {
+		kill -TERM "$pid" 2>/dev/null
+		[[ $(cat "/proc/$pid/stat" 2>/dev/null) != *' S '* ]]
+	}
+	poll "$KCOPY_TIMEOUT" ended_by_another_term
+	gate_open slow
+	kcopy_wait
+	assert_status 143
+	assert_not_said 'flushed'
+}
+
+@test "nobody reading standard error does not keep a signal from ending it" {
+	need_tool mkfifo
+	mkfifo pipe
+	# Full before it starts: open for reading, too, so that it is there, and never read.
+	exec 7<>pipe
+	dd if=/dev/zero of=/proc/self/fd/7 bs=4096 oflag=nonblock status=none 2>/dev/null || true
+	env --default-signal "$KCOPY" --pages=512 source "$loop" </dev/null >out 2>&7 3>&- 4>&- &
+	pid=$!
+	started+=("$pid")
+	gate_wait slow
+	kill -TERM "$pid"
+	poll "$KCOPY_TIMEOUT" signal_taken "$pid" 15
+	gate_open slow
+	: >err
+	kcopy_wait
+	exec 7>&-
+	assert_status 143
+	assert_same source 0 "$loop" 0 $((4 * MIB))
+}
