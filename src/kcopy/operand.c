@@ -17,6 +17,7 @@
 #include "log.h"
 #include "probe.h"
 #include "text.h"
+#include "use.h"
 
 void operand_problem(struct operand *operand, const char *format, ...)
 {
@@ -308,11 +309,19 @@ static int open_destination(const struct operand *operand, bool *is_claimed)
 	return fd;
 }
 
+static void explain_busy(struct operand *operand)
+{
+	char *use = use_describe(operand->rdev);
+
+	operand_problem(operand, "is in use: %s; release it first",
+			use ? use : "held by another program, or mounted where we cannot see it");
+	free(use);
+}
+
 static void explain_open(struct operand *operand, int error)
 {
 	if (error == EBUSY)
-		operand_problem(operand,
-				"is in use: mounted, active swap, or held by another program; release it first");
+		explain_busy(operand);
 	else if (operand->number > 0 && operand->is_block && (error == EROFS || is_path_read_only(operand->path)))
 		operand_problem(operand, "is read-only (see blockdev --setrw)");
 	else
