@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,4 +252,77 @@ bool world_is_filled(const struct script *script, sector_t sector, char byte)
 		if (data[i] != byte)
 			return false;
 	return true;
+}
+
+/* -- the usual job ------------------------------------------------------------------------------- */
+
+struct script_rule failing(int op, sector_t sector, sector_t count, int error)
+{
+	return (struct script_rule){
+		.what = SCRIPT_FAIL, .op = op, .offset = sector * SECTOR, .bytes = count * SECTOR, .error = error
+	};
+}
+
+struct script_rule holding(int op, sector_t sector, sector_t count)
+{
+	return (struct script_rule){
+		.what = SCRIPT_HOLD, .op = op, .offset = sector * SECTOR, .bytes = count * SECTOR
+	};
+}
+
+void copy(struct world *world, unsigned int flags, struct outcome *outcome)
+{
+	assert_int_equal(world_start(world, START, COUNT, flags, outcome), 0);
+	world_wait(world, outcome);
+	assert_int_equal(outcome->calls, 1);
+}
+
+sector_t on_dest(unsigned int dest, sector_t n)
+{
+	return START + 8 * (1 + dest) + n;
+}
+
+void assert_copied(const struct world *world, unsigned int dest, sector_t first, sector_t end)
+{
+	sector_t n;
+
+	for (n = first; n < end; n++)
+		if (!world_is_same(world->source, START + n, world->dests[dest], on_dest(dest, n)))
+			fail_msg("destination %u: sector %" PRIu64 " is not the source's", dest + 1, n);
+}
+
+void assert_outside_untouched(const struct world *world, unsigned int dest)
+{
+	sector_t n;
+
+	for (n = 0; n < DISK / SECTOR; n++)
+		if (n < on_dest(dest, 0) || n >= on_dest(dest, COUNT))
+			assert_true(world_is_filled(world->dests[dest], n, SCRIPT_BLANK));
+}
+
+void assert_contiguous_exact(const struct world *world, const struct outcome *outcome)
+{
+	unsigned int i;
+
+	for (i = 0; i < world->num_dests; i++) {
+		struct io_region to = world_dest(world, i, START, COUNT);
+
+		world_assert_contiguous_exact(world, outcome, i, &to);
+	}
+}
+
+void assert_write_order(const struct script *script, unsigned int flags)
+{
+	uint64_t next = 0;
+	size_t n;
+
+	if (!(flags & SEQ))
+		return;
+	assert_true(script->most_writes <= 1);
+	for (n = 0; n < script->num_entries; n++) {
+		if (script->record[n].is_end)
+			continue;
+		assert_true(script->record[n].offset >= next);
+		next = script->record[n].offset; /* a short one is continued further on */
+	}
 }

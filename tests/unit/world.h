@@ -81,4 +81,36 @@ void world_assert_contiguous_exact(const struct world *world, const void *contex
 bool world_is_same(const struct script *a, sector_t a_sector, const struct script *b, sector_t b_sector);
 bool world_is_filled(const struct script *script, sector_t sector, char byte);
 
+/*
+ * The usual job, of the tests that need no other: COUNT sectors from START, with a reserve of PAGES and disks of DISK bytes.
+ * Its helpers have short names, as the flags do, since most lines of these tests are made of them.
+ */
+#define PAGES 8u  /* two chunks of ... */
+#define CHUNK 32u /* ... so many sectors */
+#define DISK (512u << 10)
+#define START 16u
+#define COUNT (10 * CHUNK + 5) /* the last chunk is a short one */
+
+#define IGNORE KCOPYD_IGNORE_ERROR
+#define SEQ KCOPYD_WRITE_SEQ
+#define DROP KCOPYD_DROP_FAILED
+
+/* Rules for @count sectors from @sector, or for all with a @count of 0. */
+struct script_rule failing(int op, sector_t sector, sector_t count, int error);
+struct script_rule holding(int op, sector_t sector, sector_t count);
+
+/* Runs it to its end. */
+void copy(struct world *world, unsigned int flags, struct outcome *outcome);
+
+/* The sector of destination @dest that has its sector @n. */
+sector_t on_dest(unsigned int dest, sector_t n);
+
+/* Sectors @first to @end, exclusive, of the job: destination @dest has the source's. */
+void assert_copied(const struct world *world, unsigned int dest, sector_t first, sector_t end);
+void assert_outside_untouched(const struct world *world, unsigned int dest);
+void assert_contiguous_exact(const struct world *world, const struct outcome *outcome);
+
+/* With SEQ in @flags: one write at a time, and none at a place before the last one's. */
+void assert_write_order(const struct script *script, unsigned int flags);
+
 #endif
