@@ -550,3 +550,45 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	assert_status 0
 	assert_same source 0 "${loop}p1" 32768 4096
 }
+
+@test "two kcopies into one file: one of them, the other is refused" {
+	need_loop
+	need_nbd
+	local loop
+	filled_file image 4194304
+	random_file source 4194304
+	gate_new slow image 1048576
+	filled_file shared 4194304
+	kcopy_start --pages=512 source "$loop" shared
+	gate_wait slow
+	run kcopy source shared
+	assert_status 128
+	assert_said 'shared: is in use: another kcopy'
+	gate_open slow
+	kcopy_wait
+	assert_status 0
+	assert_same source 0 shared 0 4194304
+	run kcopy source shared
+	assert_status 0
+}
+
+@test "two ranges of one file, new and old, are written together" {
+	random_file source 65536
+	filled_file old 10000
+	run kcopy source old:1000 old:0
+	assert_status 0
+	assert_same source 0 old 0 65536
+	assert_same source 0 old 512000 65536
+	assert_size old 577536
+}
+
+@test "a dash is no pipe, and no file unless it is spelt as one" {
+	random_file source 1024
+	run kcopy source -
+	assert_status 128
+	assert_said "a file of that name is ./-"
+	[[ ! -e ./- ]]
+	run kcopy source ./-
+	assert_status 0
+	assert_same source 0 ./- 0 1024
+}

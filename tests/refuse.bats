@@ -504,6 +504,34 @@ setup_test() {
 	assert_bytes old 0 65536
 }
 
+@test "refuses a loop device whose backing file standard error goes to" {
+	need_loop
+	local loop
+	image_loop disk 65536
+	# shellcheck disable=SC2016
+	run bash -c '"$1" source "$2" 2<>disk' - "$KCOPY" "$loop"
+	assert_status 128
+	# Our own complaint, and nothing else.
+	assert_bytes disk 4096 61440
+}
+
+@test "refuses loop devices over one another, and what begins within a sector, when they overlap" {
+	need_loop
+	local low high odd
+	filled_file disk $((4 * 1048576))
+	low=$(loop_new "$scratch/disk")
+	high=$(loop_new "$low" -o 1048576)
+	odd=$(loop_new "$scratch/disk" -o 100 --sizelimit 4096)
+	refuses "$high: destination 1 overlaps the source, $low" "$low:2048+8" "$high"
+	refuses "disk: destination 1 overlaps the source, $high" "$high:0+8" disk:2048
+	refuses "$high: destination 2 overlaps destination 1, $low" source "$low:2048" "$high:100"
+	refuses "disk: destination 1 overlaps the source, $odd" "$odd:0+8" disk:8
+	run kcopy source "$low:0" "$high:100"
+	assert_status 0
+	assert_same source 0 disk 0 65536
+	assert_same source 0 disk $((1048576 + 51200)) 65536
+}
+
 @test "refuses a loop device and its backing file, in every order" {
 	need_loop
 	local loop part

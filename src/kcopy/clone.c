@@ -22,8 +22,6 @@
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Destinations from the 6th on share the highest bit of the exit status. */
 #define STATUS_MAX_DEST 6u
-/* Who was told to end does not wait for ever for somebody to read why. */
-#define SIGNALLED_PATIENCE_MS 2000
 
 struct clone_job {
 	struct report_job report; /* first: the engine's observer gets a pointer to it */
@@ -45,6 +43,12 @@ struct clone {
 	atomic_bool is_stopped; /* by the first error: nothing is started any more */
 	bool is_cancelled;	/* by a signal */
 };
+
+/* See log_set_patience(): the copy does not wait for a reader. */
+static int while_copying(void)
+{
+	return 0;
+}
 
 static unsigned int policy_flags(enum on_error policy)
 {
@@ -237,13 +241,14 @@ static void tell_plan(const struct clone *clone, unsigned int pages)
 
 	for (unsigned int i = guard->has_source ? 0 : 1; i <= guard->num_dests; i++) {
 		const struct operand *operand = &guard->operands[i];
+		bool is_tag = spec_is_tag(operand->spec.place);
 		char size[UNITS_SIZE_CHARS], role[32] = "source";
 
 		if (i > 0)
 			snprintf(role, sizeof(role), "destination %u", i);
-		log_detail("%s: %s: sectors %" PRIu64 "+%" PRIu64 " (%s) of a %s, logical block %u, %s%s", role,
-			   operand->name, operand->region.sector, operand->region.count,
-			   units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, size),
+		log_detail("%s: %s%s%s: sectors %" PRIu64 "+%" PRIu64 " (%s) of a %s, logical block %u, %s%s", role,
+			   operand->name, is_tag ? " is " : "", is_tag ? operand->path : "", operand->region.sector,
+			   operand->region.count, units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, size),
 			   operand->is_block ? "block device" : "file", kcopyd_device_logical_block(operand->bdev),
 			   kcopyd_device_is_direct(operand->bdev) ? "direct I/O" : "page-cached I/O",
 			   kcopyd_device_is_zoned(operand->bdev) ? ", zoned" : "");
@@ -297,10 +302,10 @@ static int run_jobs(struct clone *clone)
 		log_error("the copy cannot be started: %s", strerror(-ret));
 		return ret;
 	}
-	log_set_patience(0);
+	log_set_patience(while_copying);
 	wait_for_jobs(clone, started, false);
 	flushed = flush(clone);
-	log_set_patience(clone->is_cancelled ? SIGNALLED_PATIENCE_MS : -1);
+	log_set_patience(signals_patience);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
 	report_print(clone->report, flushed, clone->is_cancelled);

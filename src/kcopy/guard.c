@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -76,17 +75,10 @@ static void check_overlap(struct guard *guard)
 static void check_output(struct operand *operand)
 {
 	static const char *const names[] = { [STDOUT_FILENO] = "output", [STDERR_FILENO] = "error" };
-	struct stat ours, st;
 
-	if (!operand->bdev || fstat(kcopyd_device_fd(operand->bdev), &st))
-		return;
-	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fstat(fd, &ours) || (ours.st_mode & S_IFMT) != (st.st_mode & S_IFMT))
-			continue;
-		if (S_ISBLK(st.st_mode) ? ours.st_rdev == st.st_rdev
-					: ours.st_dev == st.st_dev && ours.st_ino == st.st_ino)
+	for (int fd = STDOUT_FILENO; operand->bdev && fd <= STDERR_FILENO; fd++)
+		if (kcopyd_device_is_behind(operand->bdev, fd))
 			operand_problem(operand, "standard %s goes there too; send it elsewhere", names[fd]);
-	}
 }
 
 /* What reads as zeros behind the end of a source, or is added to a file that is zeroed to its end. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "log.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -13,7 +14,8 @@
 
 static enum log_level log_level = LOG_NORMAL;
 static bool is_status_shown;
-static int patience = -1; /* ms */
+static bool is_stuck; /* the last wait was in vain */
+static int (*ask_patience)(void);
 
 /* A pipe that is writable takes this much without waiting for its reader. */
 #define PIECE_BYTES ((size_t)PIPE_BUF)
@@ -23,32 +25,46 @@ void log_set_level(enum log_level level)
 	log_level = level;
 }
 
-void log_set_patience(int patience_ms)
+void log_set_patience(int (*patience)(void))
 {
-	patience = patience_ms;
+	ask_patience = patience;
 }
 
-static bool wait_until_ready(int timeout_ms)
+static int wait_ms(void)
+{
+	if (is_stuck)
+		return 0;
+	return ask_patience ? ask_patience() : -1;
+}
+
+static bool wait_until_ready(void)
 {
 	struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int ready, timeout_ms;
 
-	return poll(&pollfd, 1, timeout_ms) > 0;
+	do {
+		timeout_ms = wait_ms();
+		ready = poll(&pollfd, 1, timeout_ms);
+	} while (ready < 0 && errno == EINTR); /* a signal: patience may be another now */
+	is_stuck = ready == 0 && (is_stuck || timeout_ms > 0);
+	return ready > 0;
 }
 
 bool log_is_ready(void)
 {
-	return patience < 0 || wait_until_ready(0);
+	struct pollfd pollfd = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return wait_ms() < 0 || poll(&pollfd, 1, 0) > 0;
 }
 
 /* Nobody is told if this fails: there is no one left to tell. */
 static void put(const char *text, size_t length)
 {
-	while (length > 0) {
-		ssize_t put;
+	while (length > 0 && wait_until_ready()) {
+		ssize_t put = write(STDERR_FILENO, text, length < PIECE_BYTES ? length : PIECE_BYTES);
 
-		if (!wait_until_ready(patience))
-			return;
-		put = write(STDERR_FILENO, text, length < PIECE_BYTES ? length : PIECE_BYTES);
+		if (put < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
 		if (put <= 0)
 			return;
 		text += put;

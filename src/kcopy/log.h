@@ -19,10 +19,11 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * How long a line may wait for a reader that does not read (a full pipe, a stopped terminal), in milliseconds: -1, the default, for ever or
- * until a signal; 0: not at all. What had to wait too long is dropped.
+ * How long may a line wait for a reader that does not read (a full pipe, a stopped terminal)? @patience answers in milliseconds, whenever there
+ * is a wait or a signal interrupts one: -1 for ever, which is the default, 0 not at all. What had to wait too long is dropped, and what
+ * follows does not wait until something could be written again.
  */
-void log_set_patience(int patience_ms);
+void log_set_patience(int (*patience)(void));
 
 /* Can a line be written without waiting? */
 bool log_is_ready(void);

@@ -33,6 +33,7 @@ int main(int argc, char **argv)
 
 	if (fill_standard_fds() || signals_catch())
 		return CLONE_REFUSED;
+	log_set_patience(signals_patience);
 	switch (options_parse(argc, (const char **)argv, &options)) {
 	case OPTIONS_RUN:
 		if (options.is_quiet)

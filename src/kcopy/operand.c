@@ -57,8 +57,8 @@ static void find_tag(struct operand *operand)
 	int ret = probe_find_tag(operand->spec.place, &operand->path, &other);
 
 	if (ret == -ENOTUNIQ)
-		operand_problem(operand, "not unique: %s and %s both carry it; name the device itself", operand->path,
-				other);
+		operand_problem(operand, "not unique: at least %s and %s carry it; name the device itself",
+				operand->path, other);
 	else if (ret == -ENOENT)
 		operand_problem(operand, "no device carries it%s",
 				geteuid() == 0 ? "" : ", as far as an ordinary user may look");
@@ -87,154 +87,16 @@ void operand_parse(struct operand *operand, unsigned int number, const char *tex
 		operand_problem(operand, "%s", strerror(ENOMEM));
 		return;
 	}
+	if (strcmp(operand->spec.place, "-") == 0) {
+		operand_problem(operand, "pipes cannot be copied from or to; a file of that name is ./-");
+		return;
+	}
 	if (spec_is_tag(operand->spec.place))
 		find_tag(operand);
 	else
 		operand->path = strdup(operand->spec.place);
 	if (!operand->path && !operand->is_bad)
 		operand_problem(operand, "%s", strerror(ENOMEM));
-}
-
-/* -- path to kind -------------------------------------------------------------------------------- */
-
-/* Is the directory @path (with @st) the place of device nodes? A file there is always a slip of the keyboard. */
-static bool is_device_directory(const char *path, const struct stat *st)
-{
-	struct stat dev, root;
-	char *real;
-	bool is_below;
-
-	if (stat("/dev", &dev) || stat("/", &root) || st->st_dev != dev.st_dev)
-		return false;
-	if (dev.st_dev != root.st_dev)
-		return true; /* devtmpfs, wherever it is mounted */
-	real = realpath(path, NULL);
-	is_below = real && (strcmp(real, "/dev") == 0 || strncmp(real, "/dev/", 5) == 0);
-	free(real);
-	return is_below;
-}
-
-/* The directory that a path's last component is in; to be freed. */
-static char *directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return strdup(".");
-	return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-}
-
-static int open_directory(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	/* Writable but not readable: good enough to create in, though not to flush. */
-	if (fd < 0 && errno == EACCES)
-		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd;
-}
-
-/* A destination that does not exist: can it be created? */
-static void look_at_new(struct operand *operand, const char *directory)
-{
-	const char *slash = strrchr(operand->path, '/');
-	const char *leaf = slash ? slash + 1 : operand->path;
-	struct stat st;
-
-	if (operand->number == 0) {
-		operand_problem(operand, "does not exist");
-		return;
-	}
-	if (lstat(operand->path, &st) == 0) {
-		operand_problem(operand, "is a symbolic link to nothing; create its target or remove the link");
-		return;
-	}
-	if (!*leaf) {
-		operand_problem(operand, "does not exist, and a directory cannot be a destination");
-		return;
-	}
-	operand->dir_fd = open_directory(directory);
-	if (operand->dir_fd < 0 || fstat(operand->dir_fd, &st)) {
-		operand_problem(operand, "cannot be created: its directory: %s", strerror(errno));
-		return;
-	}
-	if (is_device_directory(directory, &st)) {
-		operand_problem(operand,
-				"no such device, and kcopy does not create files among device nodes; check the name");
-		return;
-	}
-	if (faccessat(operand->dir_fd, ".", W_OK | X_OK, AT_EACCESS)) {
-		operand_problem(operand, "cannot be created in its directory: %s", strerror(errno));
-		return;
-	}
-	operand->is_new = true;
-	operand->leaf = strdup(leaf);
-	if (!operand->leaf)
-		operand_problem(operand, "%s", strerror(ENOMEM));
-}
-
-static const char *describe_kind(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFDIR:
-		return "a directory";
-	case S_IFIFO:
-		return "a pipe";
-	case S_IFSOCK:
-		return "a socket";
-	case S_IFCHR:
-		return "a character device";
-	default:
-		return "of an unknown kind";
-	}
-}
-
-static void look_at_existing(struct operand *operand, const struct stat *st)
-{
-	char *real, *directory;
-	struct stat dir;
-
-	if (S_ISBLK(st->st_mode)) {
-		operand->is_block = true;
-		operand->rdev = st->st_rdev;
-		return;
-	}
-	if (!S_ISREG(st->st_mode)) {
-		operand_problem(operand, "is %s; only block devices and regular files can be copied",
-				describe_kind(st->st_mode));
-		return;
-	}
-	if (operand->number == 0)
-		return;
-	real = realpath(operand->path, NULL); /* where it is, not where a link to it is */
-	directory = real ? directory_of(real) : NULL;
-	if (!directory)
-		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
-	else if (stat(directory, &dir) == 0 && dir.st_dev == st->st_dev && is_device_directory(directory, &dir))
-		operand_problem(
-			operand,
-			"is a regular file among device nodes, most likely left by a slip; remove it and check the name");
-	free(directory);
-	free(real);
-}
-
-void operand_look(struct operand *operand)
-{
-	char *directory;
-	struct stat st;
-
-	if (operand->is_bad)
-		return;
-	directory = directory_of(operand->path);
-	if (!directory)
-		operand_problem(operand, "%s", strerror(ENOMEM));
-	else if (stat(operand->path, &st) == 0)
-		look_at_existing(operand, &st);
-	else if (errno == ENOENT)
-		look_at_new(operand, directory);
-	else
-		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
-	free(directory);
 }
 
 /* -- opening ------------------------------------------------------------------------------------- */
@@ -329,11 +191,18 @@ static void explain_open(struct operand *operand, int error)
 				strerror(error));
 }
 
-/* The device is one that an operand before this one has open: then that is used. */
+static bool is_same(const struct operand *a, const struct operand *b)
+{
+	if (a->is_block != b->is_block)
+		return false;
+	return a->is_block ? a->rdev == b->rdev : a->file_dev == b->file_dev && a->file_inode == b->file_inode;
+}
+
+/* The device or file is one that an operand before this one has open: then that is used. */
 static bool share(struct operand *operand, struct operand *others)
 {
 	for (unsigned int i = 1; i < operand->number; i++) {
-		if (!operand->is_block || !others[i].is_block || !others[i].bdev || others[i].rdev != operand->rdev)
+		if (!others[i].bdev || !is_same(operand, &others[i]))
 			continue;
 		operand->bdev = others[i].bdev;
 		operand->is_shared = true;
@@ -349,7 +218,9 @@ static bool is_as_seen(const struct operand *operand, int fd)
 
 	if (fstat(fd, &st))
 		return false;
-	return operand->is_block ? S_ISBLK(st.st_mode) && st.st_rdev == operand->rdev : S_ISREG(st.st_mode);
+	if (operand->is_block)
+		return S_ISBLK(st.st_mode) && st.st_rdev == operand->rdev;
+	return S_ISREG(st.st_mode) && st.st_dev == operand->file_dev && st.st_ino == operand->file_inode;
 }
 
 void operand_open(struct operand *operand, struct operand *others)
@@ -372,9 +243,15 @@ void operand_open(struct operand *operand, struct operand *others)
 		close(fd);
 		return;
 	}
+	if (!operand_lock_file(operand, fd)) {
+		close(fd);
+		return;
+	}
 	ret = kcopyd_device_open_fd(fd, &operand->bdev);
 	if (ret) {
-		operand_problem(operand, "cannot be used: %s", strerror(-ret));
+		operand_problem(operand, "cannot be used: %s",
+				ret == -ENOENT ? "sysfs does not say which disk it is on; is /sys mounted?"
+					       : strerror(-ret));
 		close(fd);
 		return;
 	}
@@ -465,90 +342,6 @@ void operand_place(struct operand *operand, sector_t count)
 	}
 	if (check_end(operand))
 		check_alignment(operand);
-}
-
-/* -- new files, longer files --------------------------------------------------------------------- */
-
-static void create(struct operand *operand)
-{
-	int fd = openat(operand->dir_fd, operand->leaf, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
-	int ret;
-
-	if (fd < 0 && errno == EEXIST) {
-		operand_problem(operand, "came into being meanwhile; is it named twice?");
-		return;
-	}
-	if (fd < 0) {
-		operand_problem(operand, "cannot be created: %s", strerror(errno));
-		return;
-	}
-	operand->is_created = true;
-	ret = kcopyd_device_open_fd(fd, &operand->bdev);
-	if (ret) {
-		operand_problem(operand, "cannot be used: %s", strerror(-ret));
-		close(fd);
-		return;
-	}
-	operand->region.bdev = operand->bdev;
-}
-
-/* To its final length at once: writes into a file are asynchronous, writes that make it longer are not. */
-static void extend(struct operand *operand)
-{
-	uint64_t end = (operand->region.sector + operand->region.count) * KCOPYD_SECTOR_BYTES;
-	int fd = kcopyd_device_fd(operand->bdev);
-	struct stat st;
-
-	/* As it is now: another operand may be a further range of the same file. */
-	if (fstat(fd, &st)) {
-		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
-		return;
-	}
-	if (end <= (uint64_t)st.st_size)
-		return;
-	operand->old_bytes = (uint64_t)st.st_size;
-	if (TEMP_FAILURE_RETRY(ftruncate(fd, (off_t)end)))
-		operand_problem(operand, "cannot be made %" PRIu64 " bytes long: %s", end, strerror(errno));
-	else
-		operand->is_extended = true;
-}
-
-void operand_prepare(struct operand *operand)
-{
-	if (operand->is_new)
-		create(operand);
-	if (!operand->is_bad && !operand->is_block)
-		extend(operand);
-}
-
-void operand_undo(struct operand *operand)
-{
-	struct stat ours, there;
-
-	if (operand->is_created) {
-		/* Only what is still ours: the name may be somebody else's by now. */
-		if (!operand->bdev || (fstat(kcopyd_device_fd(operand->bdev), &ours) == 0 &&
-				       fstatat(operand->dir_fd, operand->leaf, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-				       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino))
-			unlinkat(operand->dir_fd, operand->leaf, 0);
-	} else if (operand->is_extended) {
-		if (ftruncate(kcopyd_device_fd(operand->bdev), (off_t)operand->old_bytes))
-			log_warning("%s: is longer than before: %s", operand->name, strerror(errno));
-	}
-	operand->is_created = false;
-	operand->is_extended = false;
-}
-
-int operand_flush_name(struct operand *operand)
-{
-	if (!operand->is_created)
-		return 0;
-	if (TEMP_FAILURE_RETRY(fsync(operand->dir_fd)) == 0)
-		return 0;
-	/* The directory could not be opened for reading, or its file system cannot flush one alone. */
-	if (errno != EBADF && errno != EINVAL)
-		return -errno;
-	return TEMP_FAILURE_RETRY(syncfs(kcopyd_device_fd(operand->bdev))) ? -errno : 0;
 }
 
 void operand_close_device(struct operand *operand)

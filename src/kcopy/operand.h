@@ -23,7 +23,9 @@ struct operand {
 	bool is_block;
 	bool was_asked; /* whether it is in use, before any of ours was opened ... */
 	bool is_busy;	/* ... and it is */
-	dev_t rdev;	/* of a block device */
+	dev_t file_dev; /* of a file that exists, with its inode */
+	ino_t file_inode;
+	dev_t rdev; /* of a block device */
 
 	struct block_device *bdev; /* owned unless is_shared; NULL until open */
 	bool is_shared;		   /* with an operand of a lower number: one device, opened once */
@@ -51,6 +53,12 @@ void operand_ask_busy(struct operand *operand);
 
 /* @others: operands of lower numbers, to share a device with. */
 void operand_open(struct operand *operand, struct operand *others);
+
+/*
+ * A destination file is ours alone as long as it is open (flock(2)): devices are held by O_EXCL, files would take the writes of two
+ * kcopies, and both would say 0. False: somebody else has it, and that was printed.
+ */
+bool operand_lock_file(struct operand *operand, int fd);
 
 /* Where the region is, @count sectors if it does not say (0: to its end). */
 void operand_place(struct operand *operand, sector_t count);

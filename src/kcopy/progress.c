@@ -2,6 +2,8 @@
 #include "progress.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,6 +54,15 @@ static void format_duration(double seconds, char *buffer, size_t size)
 		snprintf(buffer, size, "%lu:%02lu", whole / 60, whole % 60);
 }
 
+/* A line that is longer than the terminal is wide wraps, and is not overwritten by the next one. */
+static void fit(char *line)
+{
+	struct winsize size;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && strlen(line) >= size.ws_col)
+		line[size.ws_col - 1] = '\0';
+}
+
 void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t total_bytes, bool is_flushing)
 {
 	char done[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], rate[UNITS_SIZE_CHARS], left[32], line[160];
@@ -75,5 +86,6 @@ void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t to
 		format_duration((double)(total_bytes - done_bytes) / progress->rate, left, sizeof(left));
 		snprintf(line, sizeof(line), "%3u %%  %s of %s, %s/s, %s left", percent, done, total, rate, left);
 	}
+	fit(line);
 	log_status(line);
 }

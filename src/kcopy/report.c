@@ -19,6 +19,9 @@ struct dest_result {
 	const char *what;	   /* static: a failure of our own, or NULL */
 };
 
+/* As far back as the neighbour of a bad area is looked for: chunks end almost in order. */
+#define NEIGHBOURS 64
+
 struct bad_area {
 	sector_t sector;
 	sector_t count;
@@ -31,7 +34,8 @@ struct report {
 	pthread_mutex_t lock; /* guards the rest */
 	struct dest_result dests[KCOPYD_MAX_DESTS];
 	struct bad_area *areas; /* owned: not printed yet, merged with their neighbours */
-	size_t num_areas, room;
+	size_t num_areas, num_told, room;
+	bool is_unsorted;
 	sector_t unreadable;
 	sector_t untold; /* sectors of areas that there was no memory for */
 };
@@ -78,9 +82,17 @@ static void add_area(struct report *report, const struct kcopyd_error *error)
 {
 	struct bad_area area = { error->region.sector, error->region.count, error->error };
 
+	/* Chunks that were in flight behind the one where the copy ends have their errors, too; they say nothing. */
+	if (!report->is_ignoring && report->num_areas > 0) {
+		if (area.sector < report->areas[0].sector) {
+			report->areas[0] = area;
+			report->unreadable = area.count;
+		}
+		return;
+	}
 	report->unreadable += area.count;
-	for (size_t i = 0; i < report->num_areas; i++) {
-		struct bad_area *other = &report->areas[i];
+	for (size_t i = report->num_areas; i > report->num_told && i + NEIGHBOURS > report->num_areas; i--) {
+		struct bad_area *other = &report->areas[i - 1];
 
 		if (other->error == area.error && other->sector + other->count == area.sector) {
 			other->count += area.count;
@@ -99,6 +111,7 @@ static void add_area(struct report *report, const struct kcopyd_error *error)
 		report->room = room;
 	}
 	report->areas[report->num_areas++] = area;
+	report->is_unsorted = true;
 }
 
 static void observe_error(void *observer, void *context, const struct kcopyd_error *error)
@@ -112,6 +125,8 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 		add_area(job->report, error);
 	} else {
 		result = &job->report->dests[job->numbers[error->dest] - 1];
+		if (error->op != KCOPYD_OP_FLUSH)
+			result->contiguous = error->contiguous;
 		if (result->errors++ == 0 ||
 		    (error->op == result->first.op && error->region.sector < result->first.region.sector))
 			result->first = *error;
@@ -176,26 +191,40 @@ static int compare_areas(const void *a, const void *b)
 	return (x->sector > y->sector) - (x->sector < y->sector);
 }
 
+/* The next area to print, if there is one. */
+static bool take_area(struct report *report, struct bad_area *area)
+{
+	bool ret;
+
+	pthread_mutex_lock(&report->lock);
+	if (report->is_unsorted)
+		qsort(report->areas + report->num_told, report->num_areas - report->num_told, sizeof(*area),
+		      compare_areas);
+	report->is_unsorted = false;
+	ret = report->num_told < report->num_areas;
+	if (ret)
+		*area = report->areas[report->num_told++];
+	if (report->num_told == report->num_areas) {
+		report->num_told = 0;
+		report->num_areas = 0;
+	}
+	pthread_mutex_unlock(&report->lock);
+	return ret;
+}
+
+static void print_area(const struct report *report, const struct bad_area *area)
+{
+	log_error("%s: read of %" PRIu64 " sector%s at sector %" PRIu64 ": %s", report->guard->operands[0].name,
+		  area->count, area->count == 1 ? "" : "s", area->sector, strerror(area->error));
+}
+
 void report_print_news(struct report *report)
 {
-	struct bad_area *areas;
-	size_t num_areas;
+	struct bad_area area;
 
-	if (!log_is_ready())
-		return; /* they wait, the copy does not */
-	pthread_mutex_lock(&report->lock);
-	areas = report->areas;
-	num_areas = report->num_areas;
-	report->areas = NULL;
-	report->num_areas = 0;
-	report->room = 0;
-	pthread_mutex_unlock(&report->lock);
-	if (num_areas)
-		qsort(areas, num_areas, sizeof(areas[0]), compare_areas);
-	for (size_t i = 0; i < num_areas; i++)
-		log_error("%s: read of %" PRIu64 " sector%s at sector %" PRIu64 ": %s", report->guard->operands[0].name,
-			  areas[i].count, areas[i].count == 1 ? "" : "s", areas[i].sector, strerror(areas[i].error));
-	free(areas);
+	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the first. */
+	while (report->is_ignoring && log_is_ready() && take_area(report, &area))
+		print_area(report, &area);
 }
 
 static void print_failed(const struct report *report, unsigned int number)
@@ -219,11 +248,15 @@ static void print_good(const struct report *report, unsigned int number, bool is
 	const struct dest_result *result = &report->dests[number - 1];
 	const struct operand *operand = &report->guard->operands[number];
 	const char *flushed = is_flushed ? "flushed" : "NOT flushed";
-	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS];
+	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "";
 
 	if (result->contiguous == operand->region.count && is_flushed) {
-		log_info("%s: %" PRIu64 " sectors (%s) written and flushed", operand->name, result->contiguous,
-			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size));
+		/* Said only where it is not the start: a name like backup-12:30 is a range that was not meant as one. */
+		if (operand->region.sector)
+			snprintf(where, sizeof(where), ", from sector %" PRIu64 " on", operand->region.sector);
+		log_info("%s: %" PRIu64 " sector%s (%s) written and flushed%s", operand->name, result->contiguous,
+			 result->contiguous == 1 ? "" : "s",
+			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), where);
 		return;
 	}
 	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s", operand->name,
@@ -235,15 +268,19 @@ static void print_good(const struct report *report, unsigned int number, bool is
 void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
 {
 	const struct guard *guard = report->guard;
+	struct bad_area area;
 
 	log_status(NULL);
-	report_print_news(report);
+	while (take_area(report, &area))
+		print_area(report, &area);
 	pthread_mutex_lock(&report->lock);
 	if (report->unreadable)
 		log_error("%s: READ ERROR: %" PRIu64 " sector%s could not be read%s%s", guard->operands[0].name,
 			  report->unreadable, report->unreadable == 1 ? "" : "s",
 			  report->untold ? ", not all of them told above" : "",
-			  report->is_ignoring ? "; zeros stand for them" : "; nothing behind the first was copied");
+			  is_interrupted	? ""
+			  : report->is_ignoring ? "; zeros stand for them"
+						: "; nothing behind the first was copied");
 	for (unsigned int number = 1; number <= guard->num_dests; number++) {
 		if (report->dests[number - 1].errors)
 			print_failed(report, number);

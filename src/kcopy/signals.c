@@ -77,6 +77,11 @@ int signals_pending(void)
 	return noted;
 }
 
+int signals_patience(void)
+{
+	return noted ? 2000 : -1;
+}
+
 void signals_raise(int number)
 {
 	sigset_t set;

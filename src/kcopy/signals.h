@@ -15,6 +15,9 @@ int signals_fd(void);
 /* The one that was noted, or 0. */
 int signals_pending(void);
 
+/* For log_set_patience(): who was told to end does not wait for ever for somebody to read why. Milliseconds; -1: for ever. */
+int signals_patience(void);
+
 /* Ends the process by @signal, as it would have without us. */
 void signals_raise(int signal);
 

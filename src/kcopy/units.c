@@ -70,7 +70,9 @@ int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, str
 		letters++;
 	unit = find_unit(text + digits, letters);
 	if (!unit)
-		return fail(error, digits, "unknown unit", -EINVAL);
+		return fail(error, digits,
+			    "unknown unit; units are s, B, K, M, G, T, P (1024) and KB, MB, GB, TB, PB (1000)",
+			    -EINVAL);
 
 	*length = digits + letters;
 	if (digits > MAX_DIGITS)

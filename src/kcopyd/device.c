@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -21,6 +22,9 @@
  * that wants more answers EINVAL, and lane_aio does that transfer page-cached.
  */
 #define LEAST_DIRECT_ALIGN KCOPYD_SECTOR_BYTES
+
+/* How many loop devices may stand on one another. */
+#define MAX_LOOPS 16
 
 /* One decimal number from a sysfs attribute. */
 static int read_sysfs(const char *path, unsigned long long *value)
@@ -75,19 +79,40 @@ static int find_disk(struct block_device *bdev, dev_t rdev)
 	return ret;
 }
 
-/*
- * A loop device is its backing file under another name: its sectors are identified as the file's (or those of the device it is backed by).
- */
-static int find_backing(struct block_device *bdev)
+/* The loop device of that number, to ask it; a whole disk, never a partition. */
+static int open_loop(dev_t rdev)
+{
+	char link[64], target[256], path[300];
+	struct stat st;
+	ssize_t length;
+	int fd;
+
+	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	length = readlink(link, target, sizeof(target) - 1);
+	if (length < 0)
+		return -errno;
+	target[length] = '\0';
+	if (!strrchr(target, '/'))
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/dev%s", strrchr(target, '/'));
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == rdev)
+		return fd;
+	close(fd);
+	return -ENODEV;
+}
+
+/* From a loop device (bdev->disk, open as @fd) to what is one level below it. */
+static int go_below(struct block_device *bdev, int fd)
 {
 	struct loop_info64 info;
 	sector_t sector = bdev->disk_sector;
 	int ret;
 
-	if (major(bdev->disk) != LOOP_MAJOR)
-		return 0;
-	if (ioctl(bdev->fd, LOOP_GET_STATUS64, &info))
-		return errno == ENXIO ? 0 : -errno; /* ENXIO: nothing is attached */
+	if (ioctl(fd, LOOP_GET_STATUS64, &info))
+		return -errno;
 	if (info.lo_rdevice) {
 		ret = find_disk(bdev, (dev_t)info.lo_rdevice);
 		if (ret)
@@ -98,7 +123,33 @@ static int find_backing(struct block_device *bdev)
 		bdev->disk_sector = 0;
 	}
 	bdev->disk_sector += sector + info.lo_offset / KCOPYD_SECTOR_BYTES;
+	if (info.lo_offset % KCOPYD_SECTOR_BYTES)
+		bdev->disk_skew = 1;
 	return 0;
+}
+
+/*
+ * A loop device is its backing file under another name: its sectors are identified as the file's, or those of the device it is backed
+ * by, which may be a loop device again.
+ */
+static int find_backing(struct block_device *bdev)
+{
+	int fd = bdev->fd, ret = 0;
+
+	for (int level = 0; ret == 0 && bdev->inode == 0 && major(bdev->disk) == LOOP_MAJOR; level++) {
+		if (level == MAX_LOOPS)
+			return -ELOOP;
+		if (level > 0)
+			fd = open_loop(bdev->disk);
+		if (fd < 0)
+			return fd;
+		ret = go_below(bdev, fd);
+		if (level > 0)
+			close(fd);
+		if (ret == -ENXIO && level == 0)
+			return 0; /* nothing is attached: it is what it is, and empty */
+	}
+	return ret;
 }
 
 /* O_NONBLOCK served to open without waiting; it has no business in a transfer. */
@@ -287,6 +338,24 @@ bool kcopyd_device_is_zoned(const struct block_device *bdev)
 	return bdev->is_zoned;
 }
 
+bool kcopyd_device_is_behind(const struct block_device *bdev, int fd)
+{
+	struct block_device other = { .fd = fd };
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return false;
+	if (S_ISREG(st.st_mode)) {
+		other.disk = st.st_dev;
+		other.inode = st.st_ino;
+	} else if (!S_ISBLK(st.st_mode)) {
+		return false;
+	} else if (find_disk(&other, st.st_rdev) || find_backing(&other)) {
+		return true; /* who knows */
+	}
+	return other.disk == bdev->disk && other.inode == bdev->inode;
+}
+
 int kcopyd_device_fd(const struct block_device *bdev)
 {
 	return bdev->fd;
@@ -302,5 +371,5 @@ bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b
 		return false;
 	if (a->count == 0 || b->count == 0)
 		return false;
-	return a_first < b_first + b->count && b_first < a_first + a->count;
+	return a_first < b_first + b->count + b->bdev->disk_skew && b_first < a_first + a->count + a->bdev->disk_skew;
 }

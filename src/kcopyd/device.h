@@ -27,6 +27,7 @@ struct block_device {
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
 	dev_t disk;		    /* identity: the whole disk's number, or the file system's ... */
 	ino_t inode;		    /* ... and the file's; 0 for a block device */
+	unsigned int disk_skew;	    /* 1: it begins within disk_sector, not with it */
 	sector_t disk_sector;	    /* where a partition begins on its disk */
 	struct lane *lane;	    /* owned; NULL until it has one */
 };

@@ -38,6 +38,7 @@ struct chunk {
 	struct narrow narrow;
 	uint32_t bad_start, bad_bytes; /* the bad area that narrowing is in, not told yet; bytes 0: none */
 	int bad_error;
+	bool has_bad;			/* something of it could not be read */
 	int last_error;			/* of a read */
 	struct chunk_request *requests; /* num_dests writes, then the read */
 };
@@ -214,15 +215,6 @@ void job_call_back(struct job *job)
 
 /* -- errors and what holds what ------------------------------------------------------------------ */
 
-static void tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
-		       int error)
-{
-	struct kcopyd_error told = { .op = op, .dest = dest, .region = *region, .error = -error };
-
-	if (job->env->observer && job->env->observer->error)
-		job->env->observer->error(job->env->observer_context, job->context, &told);
-}
-
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
 {
@@ -233,12 +225,29 @@ static sector_t contiguous(const struct job *job, unsigned int dest)
 		const struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		if (!(chunk->written & (uint32_t)1 << dest)) {
-			if (chunk->offset < upto)
-				upto = chunk->offset;
+			sector_t held = chunk->offset;
+
+			/* It failed within: what is in front of that was written. */
+			if (job->limit[dest] > held && job->limit[dest] < held + chunk->count)
+				held = job->limit[dest];
+			if (held < upto)
+				upto = held;
 			break;
 		}
 	}
 	return job->limit[dest] < upto ? job->limit[dest] : upto;
+}
+
+static void tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
+		       int error)
+{
+	struct kcopyd_error told = { .op = op, .dest = dest, .region = *region, .error = -error };
+
+	if (op != KCOPYD_OP_READ)
+		told.contiguous = contiguous(job, dest);
+
+	if (job->env->observer && job->env->observer->error)
+		job->env->observer->error(job->env->observer_context, job->context, &told);
 }
 
 static void tell_written(const struct job *job, const struct chunk *chunk, unsigned int dest)
@@ -346,6 +355,15 @@ static void chunk_put(struct chunk *chunk)
 	list_move_tail(&chunk->node, &job->free);
 }
 
+/* The kernel tells a lost write to one flush of a descriptor only: a device that is named twice is flushed once. */
+static bool is_flushed_already(const struct job *job, unsigned int dest)
+{
+	for (unsigned int i = 0; job->kind == JOB_FLUSH && i < dest; i++)
+		if (job->dests[i].bdev == job->dests[dest].bdev)
+			return true;
+	return false;
+}
+
 /* Hands a chunk's write to every destination that can have it now. */
 static void hand_out(struct chunk *chunk)
 {
@@ -358,7 +376,9 @@ static void hand_out(struct chunk *chunk)
 
 		if (!(chunk->unwritten & bit))
 			continue;
-		if (is_dropped || (job->dead & bit)) {
+		if (is_flushed_already(job, dest)) {
+			chunk->unwritten &= ~bit; /* see flush_done() */
+		} else if (is_dropped || (job->dead & bit)) {
 			chunk->unwritten &= ~bit;
 			if (chunk->offset < job->limit[dest])
 				job->limit[dest] = chunk->offset;
@@ -398,17 +418,31 @@ static void start_writing(struct chunk *chunk)
 	hand_out(chunk);
 }
 
+/* What holds for a device holds for every destination on it. */
+static void flush_done(struct chunk *chunk, const struct chunk_request *request)
+{
+	struct job *job = chunk->job;
+
+	for (unsigned int dest = 0; request->lane.error && dest < job->num_dests; dest++) {
+		if (job->dests[dest].bdev != job->dests[request->dest].bdev)
+			continue;
+		chunk->requests[dest].lane.error = request->lane.error;
+		write_failed(job, chunk, &chunk->requests[dest]);
+	}
+}
+
 static void write_done(struct chunk *chunk, struct chunk_request *request)
 {
 	struct job *job = chunk->job;
 
 	request->lane.bytes = 0; /* settled: see is_first_for() */
-	if (request->lane.error) {
+	if (job->kind == JOB_FLUSH) {
+		flush_done(chunk, request);
+	} else if (request->lane.error) {
 		write_failed(job, chunk, request);
 	} else {
 		chunk->written |= (uint32_t)1 << request->dest;
-		if (job->kind != JOB_FLUSH)
-			tell_written(job, chunk, request->dest);
+		tell_written(job, chunk, request->dest);
 	}
 	chunk_put(chunk);
 	if (job->flags & KCOPYD_WRITE_SEQ)
@@ -458,6 +492,7 @@ static void tell_bad_area(struct chunk *chunk)
 static void add_bad(struct chunk *chunk, uint32_t start, uint32_t bytes, int error)
 {
 	memset(chunk->buffer + start, 0, bytes);
+	chunk->has_bad = true;
 	chunk->job->read_err = 1;
 	if (chunk->bad_bytes && chunk->bad_start + chunk->bad_bytes == start && chunk->bad_error == error) {
 		chunk->bad_bytes += bytes;
@@ -475,13 +510,14 @@ static void narrow_on(struct chunk *chunk)
 	uint32_t start, bytes;
 
 	if (narrow_next(&chunk->narrow, &start, &bytes)) {
-		if (!job->is_cancelled && !job->is_ended && chunk->offset < job->end) {
+		/* Also when the job has ended: what was unreadable is told exactly. */
+		if (!job->is_cancelled && chunk->offset < job->end) {
 			read_range(chunk, start, bytes);
 			return;
 		}
-		/* Nobody wants the rest any more. That it could not be read as a whole is true all the same. */
+		/* Nobody wants the rest any more. If nothing bad was found in it yet, that it could not be read as a whole is true all the same. */
 		job->is_short |= job->is_cancelled;
-		if (chunk->offset < job->end)
+		if (chunk->offset < job->end && !chunk->has_bad)
 			add_bad(chunk, start, (uint32_t)(chunk->count * KCOPYD_SECTOR_BYTES) - start,
 				chunk->last_error);
 		cut(chunk, start);
@@ -600,6 +636,7 @@ bool job_start_chunk(struct job *job)
 	chunk->offset = job->next;
 	chunk->count = most;
 	chunk->bad_bytes = 0;
+	chunk->has_bad = false;
 	chunk->outstanding = 0;
 	chunk->unwritten = all_dests(job); /* to come: nothing may free it before */
 	chunk->written = 0;

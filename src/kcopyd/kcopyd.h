@@ -38,6 +38,7 @@ int kcopyd_device_open(const char *path, int open_flags, struct block_device **r
 /*
  * The same for a descriptor that is open already; on success the device owns @fd and its O_DIRECT flag.
  * Direct I/O is used wherever the descriptor can have it, page-cached blocking I/O otherwise.
+ * -ENOENT: sysfs does not know the device, so that overlaps could not be seen.
  */
 int kcopyd_device_open_fd(int fd, struct block_device **result);
 
@@ -54,6 +55,9 @@ unsigned int kcopyd_device_logical_block(const struct block_device *bdev);
 bool kcopyd_device_is_block(const struct block_device *bdev);  /* false: a regular file, which may grow */
 bool kcopyd_device_is_direct(const struct block_device *bdev); /* false: every transfer is page-cached */
 bool kcopyd_device_is_zoned(const struct block_device *bdev);
+
+/* Is descriptor @fd open on the same file or disk, by whatever name (a partition, a loop device over it)? */
+bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
 /* Borrowed: valid until the device is closed. */
 int kcopyd_device_fd(const struct block_device *bdev);
@@ -144,6 +148,7 @@ struct kcopyd_error {
 	unsigned int dest;	 /* index into dests; meaningless for a read */
 	struct io_region region; /* what failed, in sectors of its device; count 0 for a flush */
 	int error;		 /* a positive errno */
+	sector_t contiguous;	 /* not for a read: what dests[dest] holds without a gap, as in chunk_written */
 };
 
 /*

@@ -523,6 +523,25 @@ static void flushes_run_in_parallel_and_each_fails_for_itself(void **state)
 	world_destroy(world);
 }
 
+/* The kernel tells a lost write to the first flush of a descriptor and not to the second. */
+static void a_device_that_is_named_twice_is_flushed_once_and_fails_for_both(void **state)
+{
+	struct world *world = world_create(1, 2, DISK);
+	struct io_region dests[3] = { world_dest(world, 0, 0, 8), world_dest(world, 1, 0, 8),
+				      world_dest(world, 0, 16, 8) };
+	struct outcome outcome = { .world = world };
+
+	(void)state;
+	script_add(world->dests[0], failing(LANE_FLUSH, 0, 0, EIO));
+	assert_int_equal(kcopyd_flush(world->kc, 3, dests, world_notify, &outcome), 0);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.write_err, 5);
+	assert_int_equal(world->num_told, 2);
+	assert_int_equal(script_count(world->dests[0], LANE_FLUSH), 1);
+	assert_int_equal(script_count(world->dests[1], LANE_FLUSH), 1);
+	world_destroy(world);
+}
+
 static void a_copy_sends_no_flush_and_a_flush_nothing_else(void **state)
 {
 	struct world *world = world_create(PAGES, 2, DISK);
@@ -580,6 +599,7 @@ int main(void)
 		cmocka_unit_test(zeroing_that_fails_is_told_and_the_others_go_on),
 		cmocka_unit_test(zeroing_takes_no_pages),
 		cmocka_unit_test(flushes_run_in_parallel_and_each_fails_for_itself),
+		cmocka_unit_test(a_device_that_is_named_twice_is_flushed_once_and_fails_for_both),
 		cmocka_unit_test(a_copy_sends_no_flush_and_a_flush_nothing_else),
 		cmocka_unit_test(any_device_can_be_flushed_however_large_its_blocks),
 	};

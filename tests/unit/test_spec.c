@@ -158,10 +158,11 @@ static void other_text_after_a_colon_belongs_to_the_path(void **state)
 static void a_slip_is_marked_where_it_goes_wrong(void **state)
 {
 	(void)state;
-	assert_refused("/dev/sdb:12x",
-		       "'/dev/sdb:12x': wrong at character 12, 'x': unknown unit; if all of it is a path, "
-		       "add a ':' at its end",
-		       "/dev/sdb");
+	assert_refused(
+		"/dev/sdb:12x",
+		"'/dev/sdb:12x': wrong at character 12, 'x': unknown unit; units are s, B, K, M, G, T, P (1024) and "
+		"KB, MB, GB, TB, PB (1000); if all of it is a path, add a ':' at its end",
+		"/dev/sdb");
 	assert_refused("new.img:12+", "'new.img:12+': wrong at its end: COUNT is missing after the '+'");
 	assert_refused("new.img:12x", "wrong at character 11, 'x': unknown unit");
 	assert_refused("disk.img:-5", "wrong at character 10, '-5': a number has no sign here", "disk.img");

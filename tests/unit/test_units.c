@@ -104,6 +104,8 @@ static void what_is_no_number_is_refused(void **state)
 		assert_refused(none[i], -EINVAL, 0, "a number is missing", 0);
 }
 
+#define UNKNOWN_UNIT "unknown unit; units are s, B, K, M, G, T, P (1024) and KB, MB, GB, TB, PB (1000)"
+
 static void unknown_units_are_refused_where_they_start(void **state)
 {
 	static const char *const wrong[] = { "12x",  "12k",    "12kb", "12KIB", "12Kib", "12b",	 "12S", "12m",
@@ -112,8 +114,8 @@ static void unknown_units_are_refused_where_they_start(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_refused(wrong[i], -EINVAL, 2, "unknown unit", 0);
-	assert_refused("0x10", -EINVAL, 1, "unknown unit", 0);
+		assert_refused(wrong[i], -EINVAL, 2, UNKNOWN_UNIT, 0);
+	assert_refused("0x10", -EINVAL, 1, UNKNOWN_UNIT, 0);
 }
 
 static void sizes_that_are_no_whole_sectors_are_refused(void **state)

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Destination files: those that are created, and those that are made longer. The only changes that pre-flight makes, which is why they
+ * come last and can be undone.
+ */
+#include "operand.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+bool operand_lock_file(struct operand *operand, int fd)
+{
+	if (operand->number == 0 || operand->is_block || flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return true;
+	/* A file system without locks leaves it at that; only somebody else's lock is a reason. */
+	if (errno != EWOULDBLOCK)
+		return true;
+	operand_problem(operand, "is in use: another kcopy, or another program that locks it, has it open");
+	return false;
+}
+
+static void create(struct operand *operand)
+{
+	int fd = openat(operand->dir_fd, operand->leaf, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY, 0666);
+	int ret;
+
+	if (fd < 0 && errno == EEXIST) {
+		operand_problem(operand,
+				"came into being meanwhile: it is named twice, or another program makes it, too");
+		return;
+	}
+	if (fd < 0) {
+		operand_problem(operand, "cannot be created: %s", strerror(errno));
+		return;
+	}
+	operand->is_created = true;
+	if (!operand_lock_file(operand, fd)) {
+		close(fd);
+		return;
+	}
+	ret = kcopyd_device_open_fd(fd, &operand->bdev);
+	if (ret) {
+		operand_problem(operand, "cannot be used: %s", strerror(-ret));
+		close(fd);
+		return;
+	}
+	operand->region.bdev = operand->bdev;
+}
+
+/* To its final length at once: writes into a file are asynchronous, writes that make it longer are not. */
+static void extend(struct operand *operand)
+{
+	uint64_t end = (operand->region.sector + operand->region.count) * KCOPYD_SECTOR_BYTES;
+	int fd = kcopyd_device_fd(operand->bdev);
+	struct stat st;
+
+	/* As it is now: another operand may be a further range of the same file. */
+	if (fstat(fd, &st)) {
+		operand_problem(operand, "cannot be looked at: %s", strerror(errno));
+		return;
+	}
+	if (end <= (uint64_t)st.st_size)
+		return;
+	operand->old_bytes = (uint64_t)st.st_size;
+	if (TEMP_FAILURE_RETRY(ftruncate(fd, (off_t)end)))
+		operand_problem(operand, "cannot be made %" PRIu64 " bytes long: %s", end, strerror(errno));
+	else
+		operand->is_extended = true;
+}
+
+void operand_prepare(struct operand *operand)
+{
+	if (operand->is_new)
+		create(operand);
+	if (!operand->is_bad && !operand->is_block)
+		extend(operand);
+}
+
+void operand_undo(struct operand *operand)
+{
+	struct stat ours, there;
+
+	if (operand->is_created) {
+		/* Only what is still ours: the name may be somebody else's by now. */
+		if (!operand->bdev || (fstat(kcopyd_device_fd(operand->bdev), &ours) == 0 &&
+				       fstatat(operand->dir_fd, operand->leaf, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+				       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino))
+			unlinkat(operand->dir_fd, operand->leaf, 0);
+	} else if (operand->is_extended) {
+		if (ftruncate(kcopyd_device_fd(operand->bdev), (off_t)operand->old_bytes))
+			log_warning("%s: is longer than before: %s", operand->name, strerror(errno));
+	}
+	operand->is_created = false;
+	operand->is_extended = false;
+}
+
+int operand_flush_name(struct operand *operand)
+{
+	if (!operand->is_created)
+		return 0;
+	if (TEMP_FAILURE_RETRY(fsync(operand->dir_fd)) == 0)
+		return 0;
+	/* The directory could not be opened for reading, or its file system cannot flush one alone. */
+	if (errno != EBADF && errno != EINVAL)
+		return -errno;
+	return TEMP_FAILURE_RETRY(syncfs(kcopyd_device_fd(operand->bdev))) ? -errno : 0;
+}
