@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The writing half of a job: who gets a chunk when, what each destination then holds, and what became of those that failed.
+ */
+#include "job_chunk.h"
+
+#include <assert.h>
+
+#include "device.h"
+#include "pages.h"
+
+/* Sectors that destination @dest holds without a gap, from its start. */
+static sector_t contiguous(const struct job *job, unsigned int dest)
+{
+	sector_t upto = job->next < job->end ? job->next : job->end;
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		const struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		if (!(chunk->written & (uint32_t)1 << dest)) {
+			sector_t held = chunk->offset;
+
+			/* It failed within: what is in front of that was written. */
+			if (job->limit[dest] > held && job->limit[dest] < held + chunk->count)
+				held = job->limit[dest];
+			if (held < upto)
+				upto = held;
+			break;
+		}
+	}
+	return job->limit[dest] < upto ? job->limit[dest] : upto;
+}
+
+void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
+		    int error)
+{
+	struct kcopyd_error told = { .op = op, .dest = dest, .region = *region, .error = -error };
+
+	if (op != KCOPYD_OP_READ)
+		told.contiguous = contiguous(job, dest);
+
+	if (job->env->observer && job->env->observer->error)
+		job->env->observer->error(job->env->observer_context, job->context, &told);
+}
+
+static void tell_written(const struct job *job, const struct chunk *chunk, unsigned int dest)
+{
+	struct io_region to = { .bdev = job->dests[dest].bdev,
+				.sector = job->dests[dest].sector + chunk->offset,
+				.count = chunk->count };
+
+	if (job->env->observer && job->env->observer->chunk_written)
+		job->env->observer->chunk_written(job->env->observer_context, job->context, dest, &to,
+						  contiguous(job, dest));
+}
+
+static void tell_read(const struct job *job, const struct chunk *chunk)
+{
+	struct io_region from = { .bdev = job->from.bdev,
+				  .sector = job->from.sector + chunk->offset,
+				  .count = chunk->count };
+
+	if (job->env->observer && job->env->observer->chunk_read)
+		job->env->observer->chunk_read(job->env->observer_context, job->context, &from);
+}
+
+static void write_failed(struct job *job, const struct chunk *chunk, const struct chunk_request *request)
+{
+	static const enum kcopyd_op ops[] = {
+		[JOB_COPY] = KCOPYD_OP_WRITE, [JOB_ZERO] = KCOPYD_OP_ZERO, [JOB_FLUSH] = KCOPYD_OP_FLUSH
+	};
+	unsigned int dest = request->dest;
+	sector_t done = request->lane.done / KCOPYD_SECTOR_BYTES;
+	struct io_region region = { .bdev = job->dests[dest].bdev };
+
+	if (job->kind != JOB_FLUSH) {
+		region.sector = job->dests[dest].sector + chunk->offset + done;
+		region.count = chunk->count - done;
+	}
+	if (chunk->offset + done < job->limit[dest])
+		job->limit[dest] = chunk->offset + done;
+	job->write_err |= (uint32_t)1 << dest;
+	if (!(job->flags & KCOPYD_IGNORE_ERROR)) {
+		job->dead |= (uint32_t)1 << dest;
+		if (!(job->flags & KCOPYD_DROP_FAILED) || job->dead == job_dest_mask(job))
+			job->is_ended = true;
+	}
+	job_tell_error(job, ops[job->kind], dest, &region, request->lane.error);
+}
+
+void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev)
+{
+	struct list_head one;
+
+	chunk->outstanding++;
+	request->lane.done = 0;
+	request->lane.error = 0;
+	request->lane.stalls = 0;
+	list_init(&one);
+	list_add_tail(&request->lane.node, &one);
+	lane_submit(bdev->lane, &one);
+}
+
+static void write_to(struct chunk *chunk, unsigned int dest)
+{
+	static const enum lane_op ops[] = { [JOB_COPY] = LANE_WRITE, [JOB_ZERO] = LANE_ZERO, [JOB_FLUSH] = LANE_FLUSH };
+	struct job *job = chunk->job;
+	struct chunk_request *request = &chunk->requests[dest];
+
+	request->lane.op = ops[job->kind];
+	request->lane.buffer = chunk->buffer;
+	request->lane.offset = (job->dests[dest].sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
+	request->lane.bytes = job->kind == JOB_FLUSH ? 0 : chunk->count * KCOPYD_SECTOR_BYTES;
+	chunk_submit(chunk, request, job->dests[dest].bdev);
+}
+
+/* With WRITE_SEQ a write waits until everything before it is on its destination, or never will be. */
+static bool is_first_for(const struct chunk *chunk, unsigned int dest)
+{
+	struct list_head *pos;
+
+	list_for_each (pos, &chunk->job->in_flight) {
+		const struct chunk *other = container_of(pos, struct chunk, node);
+		bool is_settled = other->state == CHUNK_WRITING && !(other->unwritten & (uint32_t)1 << dest) &&
+				  !other->requests[dest].lane.bytes;
+
+		if (other == chunk)
+			return true;
+		if (!is_settled)
+			return false;
+	}
+	assert(!"a chunk that is written is in flight");
+	return false;
+}
+
+void chunk_put(struct chunk *chunk)
+{
+	struct job *job = chunk->job;
+
+	if (--chunk->outstanding > 0 || chunk->unwritten)
+		return;
+	if (chunk->num_pages)
+		pages_put(job->env->pages, chunk->first_page, chunk->num_pages);
+	chunk->state = CHUNK_FREE;
+	list_move_tail(&chunk->node, &job->free);
+}
+
+/* The kernel tells a lost write to one flush of a descriptor only: a device that is named twice is flushed once. */
+static bool is_flushed_already(const struct job *job, unsigned int dest)
+{
+	for (unsigned int i = 0; job->kind == JOB_FLUSH && i < dest; i++)
+		if (job->dests[i].bdev == job->dests[dest].bdev)
+			return true;
+	return false;
+}
+
+/* Hands a chunk's write to every destination that can have it now. */
+static void hand_out(struct chunk *chunk)
+{
+	struct job *job = chunk->job;
+	bool is_dropped = job->is_ended || chunk->offset >= job->end || chunk->count == 0;
+
+	chunk->outstanding++; /* ours, so that no write can finish the chunk meanwhile */
+	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
+		uint32_t bit = (uint32_t)1 << dest;
+
+		if (!(chunk->unwritten & bit))
+			continue;
+		if (is_flushed_already(job, dest)) {
+			chunk->unwritten &= ~bit; /* see flush_done() */
+		} else if (is_dropped || (job->dead & bit)) {
+			chunk->unwritten &= ~bit;
+			if (chunk->offset < job->limit[dest])
+				job->limit[dest] = chunk->offset;
+		} else if (!(job->flags & KCOPYD_WRITE_SEQ) || is_first_for(chunk, dest)) {
+			chunk->unwritten &= ~bit;
+			write_to(chunk, dest);
+		}
+	}
+	chunk_put(chunk);
+}
+
+void job_hand_out_waiting(struct job *job)
+{
+	struct list_head *pos, *next;
+
+	for (pos = job->in_flight.next; pos != &job->in_flight; pos = next) {
+		struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		next = pos->next;
+		if (chunk->state == CHUNK_WRITING && chunk->unwritten)
+			hand_out(chunk);
+	}
+}
+
+void chunk_start_writing(struct chunk *chunk)
+{
+	struct job *job = chunk->job;
+
+	chunk->state = CHUNK_WRITING;
+	chunk->unwritten = job_dest_mask(job);
+	chunk->written = 0;
+	for (unsigned int dest = 0; dest < job->num_dests; dest++)
+		chunk->requests[dest].lane.bytes = 0;
+	if (job->kind == JOB_COPY && chunk->count > 0)
+		tell_read(job, chunk);
+	hand_out(chunk);
+}
+
+/* What holds for a device holds for every destination on it. */
+static void flush_done(struct chunk *chunk, const struct chunk_request *request)
+{
+	struct job *job = chunk->job;
+
+	for (unsigned int dest = 0; request->lane.error && dest < job->num_dests; dest++) {
+		if (job->dests[dest].bdev != job->dests[request->dest].bdev)
+			continue;
+		chunk->requests[dest].lane.error = request->lane.error;
+		write_failed(job, chunk, &chunk->requests[dest]);
+	}
+}
+
+void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
+{
+	struct job *job = chunk->job;
+
+	request->lane.bytes = 0; /* settled: see is_first_for() */
+	if (job->kind == JOB_FLUSH) {
+		flush_done(chunk, request);
+	} else if (request->lane.error) {
+		write_failed(job, chunk, request);
+	} else {
+		chunk->written |= (uint32_t)1 << request->dest;
+		tell_written(job, chunk, request->dest);
+	}
+	chunk_put(chunk);
+	if (job->flags & KCOPYD_WRITE_SEQ)
+		job_hand_out_waiting(job);
+}
