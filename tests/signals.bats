@@ -148,7 +148,7 @@ interrupt() {
 	# Until one kills: how long it is patient is its affair.
 	ended_by_another_term() {
 		kill -TERM "$pid" 2>/dev/null
-		[[ $(cat "/proc/$pid/stat" 2>/dev/null) != *' S '* ]]
+		process_gone "$pid" # its first thread, at least: another may wait for the device
 	}
 	poll "$KCOPY_TIMEOUT" ended_by_another_term
 	gate_open slow
