@@ -46,13 +46,25 @@ loop_new() {
 	return 1
 }
 
-# loops_below DIR: the names of the loop devices whose backing files are below DIR.
+# loops_below DIR: the names of the loop devices whose backing files are below DIR, and of those over such a device; what
+# is above comes first, as it has to be freed first.
 loops_below() {
-	local entry backing
-	for entry in /sys/block/loop*/loop/backing_file; do
-		{ read -r backing <"$entry"; } 2>/dev/null || continue
-		[[ $backing != "$1"/* ]] || { entry=${entry#/sys/block/} && echo "/dev/${entry%%/*}"; }
+	local entry backing found='' more=1
+	while ((more)); do
+		more=0
+		for entry in /sys/block/loop*/loop/backing_file; do
+			{ read -r backing <"$entry"; } 2>/dev/null || continue
+			entry=${entry#/sys/block/}
+			entry=/dev/${entry%%/*}
+			[[ " $found " != *" $entry "* ]] || continue
+			if [[ $backing == "$1"/* || " $found " == *" $backing "* ]]; then
+				found="$entry $found"
+				more=1
+			fi
+		done
 	done
+	# shellcheck disable=SC2086
+	[[ -z $found ]] || printf '%s\n' $found
 }
 
 # node_make DEVICE: the device node, made from what the kernel says in /sys, if nobody else makes it.

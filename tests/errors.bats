@@ -344,11 +344,11 @@ bad_source() {
 @test "bad sectors in the middle of a chunk are told exactly when a destination fails, too" {
 	need_loop
 	need_nbd
-	local bad policy
+	local bad policy failing
 	random_file image $((4 * MIB))
 	bad=$(bad_read_new "$scratch/bad" "$scratch/image" $((2 * MIB + 51200)),1024)
+	memory_dir
 	for policy in drop stop; do
-		memory_dir
 		failing=$(bad_write_new "$memory/$policy" $((4 * MIB)) 65536 $((4 * MIB)))
 		run kcopy --on-error=$policy "$bad" "$failing"
 		[[ $status -eq 2 || $status -eq 3 ]]
