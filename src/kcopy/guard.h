@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pre-flight: everything that may forbid the copy, for all operands, before the first write to any of them. Prints every problem.
+ * Pre-flight: everything that may forbid the copy, for all operands, before the first write to any of them. Prints
+ * every problem.
  */
 #ifndef KCOPY_GUARD_H
 #define KCOPY_GUARD_H
@@ -16,8 +17,8 @@ struct guard {
 
 /*
  * @specs: as the user wrote them, the source first unless @has_source is false.
- * 0: all operands are open, placed, created and long enough. -EINVAL: refused; nothing has changed. guard_close() is due
- * in both cases.
+ * 0: all operands are open, placed, created and long enough. -EINVAL: refused; nothing has changed. guard_close() is
+ * due in both cases.
  */
 int guard_check(const char **specs, unsigned int num_specs, bool has_source, struct guard *guard);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Lines for people, on standard error, and the one status line that is overwritten in place. A standard error that is closed or full
- * changes nothing: the exit status is what counts. Main thread only.
+ * Lines for people, on standard error, and the one status line that is overwritten in place. A standard error that is
+ * closed or full changes nothing: the exit status is what counts. Main thread only.
  */
 #ifndef KCOPY_LOG_H
 #define KCOPY_LOG_H
@@ -19,9 +19,9 @@ void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * How long may a line wait for a reader that does not read (a full pipe, a stopped terminal)? @patience answers in milliseconds, whenever there
- * is a wait or a signal interrupts one: -1 for ever, which is the default, 0 not at all. What had to wait too long is dropped, and what
- * follows does not wait until something could be written again.
+ * How long may a line wait for a reader that does not read (a full pipe, a stopped terminal)? @patience answers in
+ * milliseconds, whenever there is a wait or a signal interrupts one: -1 for ever, which is the default, 0 not at all.
+ * What had to wait too long is dropped, and what follows does not wait until something could be written again.
  */
 void log_set_patience(int (*patience)(void));
 

@@ -12,8 +12,9 @@
 #include "signals.h"
 
 /*
- * A process may be started with 0, 1 or 2 closed. The first device that is opened would then be "standard error", and our messages would
- * be written to the disk. What stands in for them is open the wrong way round, so that using it is still an error.
+ * A process may be started with 0, 1 or 2 closed. The first device that is opened would then be "standard error", and
+ * our messages would be written to the disk. What stands in for them is open the wrong way round, so that using it is
+ * still an error.
  */
 static int fill_standard_fds(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One operand: from the user's text to an open device or file and the region of it that is meant. Finds what is wrong with it alone,
- * prints that, and goes on, so that all problems of all operands are seen at once. Writes nothing; files are created and
- * extended only by operand_prepare(), and that can be undone.
+ * One operand: from the user's text to an open device or file and the region of it that is meant. Finds what is wrong
+ * with it alone, prints that, and goes on, so that all problems of all operands are seen at once. Writes nothing; files
+ * are created and extended only by operand_prepare(), and that can be undone.
  */
 #ifndef KCOPY_OPERAND_H
 #define KCOPY_OPERAND_H
@@ -55,8 +55,8 @@ void operand_ask_busy(struct operand *operand);
 void operand_open(struct operand *operand, struct operand *others);
 
 /*
- * A destination file is ours alone as long as it is open (flock(2)): devices are held by O_EXCL, files would take the writes of two
- * kcopies, and both would say 0. False: somebody else has it, and that was printed.
+ * A destination file is ours alone as long as it is open (flock(2)): devices are held by O_EXCL, files would take the
+ * writes of two kcopies, and both would say 0. False: somebody else has it, and that was printed.
  */
 bool operand_lock_file(struct operand *operand, int fd);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Destination files: those that are created, and those that are made longer. The only changes that pre-flight makes, which is why they
- * come last and can be undone.
+ * Destination files: those that are created, and those that are made longer. The only changes that pre-flight makes,
+ * which is why they come last and can be undone.
  */
 #include "operand.h"
 
@@ -41,11 +41,12 @@ static void create(struct operand *operand)
 		operand_problem(operand, "cannot be created: %s", strerror(errno));
 		return;
 	}
-	operand->is_created = true;
+	/* If another kcopy was faster to lock it, the file is now that one's: it must not be removed under it. */
 	if (!operand_lock_file(operand, fd)) {
 		close(fd);
 		return;
 	}
+	operand->is_created = true;
 	ret = kcopyd_device_open_fd(fd, &operand->bdev);
 	if (ret) {
 		operand_problem(operand, "cannot be used: %s", strerror(-ret));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * operand_look(): what an operand's path names, or whether a file of that name can be created. Opens nothing but the directory for
- * a new file.
+ * operand_look(): what an operand's path names, or whether a file of that name can be created. Opens nothing but the
+ * directory for a new file.
  */
 #include "operand.h"
 

@@ -6,9 +6,9 @@
 #define KCOPY_PROBE_H
 
 /*
- * The device that carries TAG=value (LABEL, UUID, PARTLABEL, PARTUUID), as it is now: no cache file is believed. -ENOENT: none.
- * -ENOTUNIQ: more than one, which is what a clone makes of its source; then @path and @other are two of them. Both are to be freed by
- * the caller, and NULL if not set.
+ * The device that carries TAG=value (LABEL, UUID, PARTLABEL, PARTUUID), as it is now: no cache file is believed.
+ * -ENOENT: none. -ENOTUNIQ: more than one, which is what a clone makes of its source; then @path and @other are two of
+ * them. Both are to be freed by the caller, and NULL if not set.
  */
 int probe_find_tag(const char *tag, char **path, char **other);
 

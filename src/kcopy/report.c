@@ -222,7 +222,8 @@ void report_print_news(struct report *report)
 {
 	struct bad_area area;
 
-	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the first. */
+	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the
+	 * first. */
 	while (report->is_ignoring && log_is_ready() && take_area(report, &area))
 		print_area(report, &area);
 }
@@ -251,7 +252,8 @@ static void print_good(const struct report *report, unsigned int number, bool is
 	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "";
 
 	if (result->contiguous == operand->region.count && is_flushed) {
-		/* Said only where it is not the start: a name like backup-12:30 is a range that was not meant as one. */
+		/* Said only where it is not the start: a name like backup-12:30 is a range that was not meant as one.
+		 */
 		if (operand->region.sector)
 			snprintf(where, sizeof(where), ", from sector %" PRIu64 " on", operand->region.sector);
 		log_info("%s: %" PRIu64 " sector%s (%s) written and flushed%s", operand->name, result->contiguous,

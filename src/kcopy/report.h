@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What became of the copy: it listens to the engine on the client's thread and tells the user on the main thread. Everything it says
- * was completed, never only submitted.
+ * What became of the copy: it listens to the engine on the client's thread and tells the user on the main thread.
+ * Everything it says was completed, never only submitted.
  */
 #ifndef KCOPY_REPORT_H
 #define KCOPY_REPORT_H
@@ -19,7 +19,8 @@ struct report_job {
 	unsigned int numbers[KCOPYD_MAX_DESTS];
 };
 
-/* @guard is borrowed until report_destroy(). @is_ignoring: errors do not end anything, zeros stand for what cannot be read. */
+/* @guard is borrowed until report_destroy(). @is_ignoring: errors do not end anything, zeros stand for what cannot be
+ * read. */
 int report_create(const struct guard *guard, bool is_ignoring, struct report **result);
 void report_destroy(struct report *report);
 

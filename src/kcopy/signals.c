@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /*
- * timeout(1) signals its child and then the whole group, a terminal that closes sends HUP more than once: what comes so soon after the
- * first is the same wish to end.
+ * timeout(1) signals its child and then the whole group, a terminal that closes sends HUP more than once: what comes so
+ * soon after the first is the same wish to end.
  */
 #define SAME_SIGNAL_MS 300
 

@@ -15,10 +15,11 @@ struct units_error {
 };
 
 /*
- * The longest number with a unit at the start of @text, in sectors of 512 bytes: a plain number counts sectors; with a unit it is a
- * size ('s' sectors, 'B' bytes, K KiB M MiB G GiB T TiB P PiB = 1024^n, KB MB GB TB PB = 1000^n). @length: characters used.
- * -EINVAL (no number, unknown unit, not whole sectors) or -ERANGE (2^63 bytes or more, or more than 19
- * digits), with @error filled; then @length is 0 if there is no number with a unit at all, and its length if only its value is wrong.
+ * The longest number with a unit at the start of @text, in sectors of 512 bytes: a plain number counts sectors; with a
+ * unit it is a size ('s' sectors, 'B' bytes, K KiB M MiB G GiB T TiB P PiB = 1024^n, KB MB GB TB PB = 1000^n). @length:
+ * characters used. -EINVAL (no number, unknown unit, not whole sectors) or -ERANGE (2^63 bytes or more, or more than 19
+ * digits), with @error filled; then @length is 0 if there is no number with a unit at all, and its length if only its
+ * value is wrong.
  */
 int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, struct units_error *error);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A client: its thread ("kcopyd"), the queue of its jobs, and the public calls. The thread owns every job; callers and lanes reach it
- * only through two lists, new jobs and completed requests.
+ * A client: its thread ("kcopyd"), the queue of its jobs, and the public calls. The thread owns every job; callers and
+ * lanes reach it only through two lists, new jobs and completed requests.
  *
- * Who gets pages: the waiting jobs form one queue. Only its head may take pages, so nobody is overtaken while it waits; after each
- * chunk the head goes to the end, so a big job is passed by every small one once per chunk.
+ * Who gets pages: the waiting jobs form one queue. Only its head may take pages, so nobody is overtaken while it waits;
+ * after each chunk the head goes to the end, so a big job is passed by every small one once per chunk.
  */
 #include <assert.h>
 #include <errno.h>

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 /*
- * Where a file system does not say what direct I/O needs (before Linux 6.1, or FUSE, which needs nothing): the least that any wants. One
- * that wants more answers EINVAL, and lane_aio does that transfer page-cached.
+ * Where a file system does not say what direct I/O needs (before Linux 6.1, or FUSE, which needs nothing): the least
+ * that any wants. One that wants more answers EINVAL, and lane_aio does that transfer page-cached.
  */
 #define LEAST_DIRECT_ALIGN KCOPYD_SECTOR_BYTES
 
@@ -40,8 +40,8 @@ static int read_sysfs(const char *path, unsigned long long *value)
 }
 
 /*
- * A partition's disk and place on it: /sys/dev/block/M:m has 'partition' and 'start', its parent directory 'dev'. A whole disk has no
- * 'partition'. Whatever keeps us from knowing is an error: an overlap that is not seen destroys data.
+ * A partition's disk and place on it: /sys/dev/block/M:m has 'partition' and 'start', its parent directory 'dev'. A
+ * whole disk has no 'partition'. Whatever keeps us from knowing is an error: an overlap that is not seen destroys data.
  */
 static int find_disk(struct block_device *bdev, dev_t rdev)
 {
@@ -129,8 +129,8 @@ static int go_below(struct block_device *bdev, int fd)
 }
 
 /*
- * A loop device is its backing file under another name: its sectors are identified as the file's, or those of the device it is backed
- * by, which may be a loop device again.
+ * A loop device is its backing file under another name: its sectors are identified as the file's, or those of the
+ * device it is backed by, which may be a loop device again.
  */
 static int find_backing(struct block_device *bdev)
 {
@@ -207,7 +207,8 @@ static unsigned int ask_direct_align(int fd)
 
 /*
  * A file has two descriptors: the one given, for direct I/O, and a page-cached one of the same inode for what is not
- * aligned (a last partial sector). The second goes through /proc, where no rename can come between; without it, all is page-cached.
+ * aligned (a last partial sector). The second goes through /proc, where no rename can come between; without it, all is
+ * page-cached.
  */
 static int ask_file(struct block_device *bdev, const struct stat *st)
 {

@@ -28,7 +28,7 @@ struct block_device {
 	dev_t disk;		    /* identity: the whole disk's number, or the file system's ... */
 	ino_t inode;		    /* ... and the file's; 0 for a block device */
 	unsigned int disk_skew;	    /* 1: it begins within disk_sector, not with it */
-	sector_t disk_sector;	    /* where a partition begins on its disk */
+	sector_t disk_sector;	    /* where a partition or loop device begins on its disk or file */
 	struct lane *lane;	    /* owned; NULL until it has one */
 };
 

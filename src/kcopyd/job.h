@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A job: one region copied to (or zeroed, or flushed on) its destinations, chunk by chunk. Owns the chunks, their states and the
- * error accounting. Everything here belongs to the client's thread, unless it says otherwise.
+ * A job: one region copied to (or zeroed, or flushed on) its destinations, chunk by chunk. Owns the chunks, their
+ * states and the error accounting. Everything here belongs to the client's thread, unless it says otherwise.
  *
- * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is submitted until
- * its last write completed.
+ * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is
+ * submitted until its last write completed.
  */
 #ifndef KCOPYD_JOB_H
 #define KCOPYD_JOB_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside a job: its chunks and their requests, for job.c and its two halves, job_read.c and job_write.c, alone. All on the client's
- * thread.
+ * Inside a job: its chunks and their requests, for job.c and its two halves, job_read.c and job_write.c, alone. All on
+ * the client's thread.
  */
 #ifndef KCOPYD_JOB_CHUNK_H
 #define KCOPYD_JOB_CHUNK_H
@@ -77,7 +77,8 @@ static inline uint32_t job_dest_mask(const struct job *job)
 /* Puts the request on @bdev's lane; the chunk has one more outstanding. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev);
 
-/* Drops a reference; the last one gives the pages back and frees the chunk, once no destination waits for it any more. */
+/* Drops a reference; the last one gives the pages back and frees the chunk, once no destination waits for it any more.
+ */
 void chunk_put(struct chunk *chunk);
 
 /* -- job_read.c ---------------------------------------------------------------------------------- */

@@ -22,8 +22,9 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 }
 
 /*
- * Ends the job's data at @start of this chunk: what is before it is copied, and nothing behind it. Whole logical blocks only: a
- * destination whose blocks are larger than the source's could not write the rest, and is not to be blamed for it.
+ * Ends the job's data at @start of this chunk: what is before it is copied, and nothing behind it. Whole logical blocks
+ * only: a destination whose blocks are larger than the source's could not write the rest, and is not to be blamed for
+ * it.
  */
 static void cut(struct chunk *chunk, uint32_t start)
 {
@@ -73,7 +74,8 @@ static void narrow_on(struct chunk *chunk)
 			chunk_read_range(chunk, start, bytes);
 			return;
 		}
-		/* Nobody wants the rest any more. If nothing bad was found in it yet, that it could not be read as a whole is true all the same. */
+		/* Nobody wants the rest any more. If nothing bad was found in it yet, that it could not be read as a
+		 * whole is true all the same. */
 		job->is_short |= job->is_cancelled;
 		if (chunk->offset < job->end && !chunk->has_bad)
 			add_bad(chunk, start, (uint32_t)(chunk->count * KCOPYD_SECTOR_BYTES) - start,

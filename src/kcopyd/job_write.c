@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The writing half of a job: who gets a chunk when, what each destination then holds, and what became of those that failed.
+ * The writing half of a job: who gets a chunk when, what each destination then holds, and what became of those that
+ * failed.
  */
 #include "job_chunk.h"
 

@@ -86,7 +86,8 @@ struct kcopyd_client;
  */
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result);
 
-/* Waits until every job of the client was called back, then frees everything. Never from a callback. NULL is allowed. */
+/* Waits until every job of the client was called back, then frees everything. Never from a callback. NULL is allowed.
+ */
 void kcopyd_client_destroy(struct kcopyd_client *kc);
 
 /*
@@ -118,8 +119,8 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
  * Copies @from to each of @dests (1 to 32, all of the source's count). Returns at once; @from and @dests are
  * copied. -EINVAL, and then @fn is never called: no or too many destinations, unknown flags, counts that
  * differ, a region that leaves its block device or the source file (a destination file grows) or is not aligned
- * to the logical block, overlap, a logical block larger than a chunk of the reserve. -EBADF: not open for reading (writing).
- * -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
+ * to the logical block, overlap, a logical block larger than a chunk of the reserve. -EBADF: not open for reading
+ * (writing). -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
  *
  * A read error is narrowed down to logical blocks. Without IGNORE_ERROR everything before the first bad one is
  * written and the job ends; with it, the bad ones are written as zeros. Success says that every write

@@ -57,7 +57,8 @@ static void stall(struct lane *lane, struct lane_request *request)
 	lane->is_stalled = true;
 }
 
-/* A file's last sector may be there in part: what is missing of it reads as zeros. True if that was all that was missing. */
+/* A file's last sector may be there in part: what is missing of it reads as zeros. True if that was all that was
+ * missing. */
 static bool fill_past_end(struct lane *lane, struct lane_request *request)
 {
 	uint64_t missing = request->bytes - request->done;
@@ -223,7 +224,8 @@ err_engine:
 	return ret;
 }
 
-/* Wakes the thread if it waits. Called after the lock was dropped: waking under it would only make the thread wait again. */
+/* Wakes the thread if it waits. Called after the lock was dropped: waking under it would only make the thread wait
+ * again. */
 static void wake(struct lane *lane, bool was_sleeping)
 {
 	if (was_sleeping)

@@ -63,8 +63,8 @@ struct lane_engine_ops {
 };
 
 /*
- * @depth: requests in flight at most. @read_end: bytes; a read that reaches it is complete, the rest of its last sector zeros
- * (a file whose length is no whole number of sectors). Owns @engine from here, also when it fails.
+ * @depth: requests in flight at most. @read_end: bytes; a read that reaches it is complete, the rest of its last sector
+ * zeros (a file whose length is no whole number of sectors). Owns @engine from here, also when it fails.
  */
 int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int depth, uint64_t read_end,
 		struct lane **result);

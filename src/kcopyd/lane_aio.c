@@ -49,8 +49,8 @@ int lane_aio_create(const struct block_device *bdev, void **engine)
 }
 
 /*
- * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer, if it is alone, is a
- * blocking call, and the second one asks for a context: a copy of one chunk never has any.
+ * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer, if
+ * it is alone, is a blocking call, and the second one asks for a context: a copy of one chunk never has any.
  */
 static void want_context(struct lane_aio *aio, unsigned int count)
 {
@@ -125,7 +125,8 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 	}
 	if (taken == -EAGAIN || taken == -EINTR)
 		return 0;
-	/* The first one cannot be done this way (a file system that takes O_DIRECT and then refuses): the blocking call has the last word. */
+	/* The first one cannot be done this way (a file system that takes O_DIRECT and then refuses): the blocking call
+	 * has the last word. */
 	execute(aio, requests[0]);
 	return 1;
 }
@@ -185,7 +186,8 @@ static int aio_reap(void *engine, struct lane_event *events, unsigned int max, i
 
 	while (count < max && aio->num_ready > 0)
 		events[count++] = aio->ready[--aio->num_ready];
-	/* Always before waiting: one read() of the eventfd may have counted more completions than were collected then. */
+	/* Always before waiting: one read() of the eventfd may have counted more completions than were collected then.
+	 */
 	if (count == 0)
 		count = collect(aio, events, max);
 	if (count > 0 || timeout_ms == 0)

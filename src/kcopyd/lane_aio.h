@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The lane engine over libaio: direct, aligned reads and writes, many in flight. Everything that has no asynchronous form (an
- * unaligned transfer, a flush, zeroing) it hands to lane_sync's calls, on the lane's thread.
+ * The lane engine over libaio: direct, aligned reads and writes, many in flight. Everything that has no asynchronous
+ * form (an unaligned transfer, a flush, zeroing) it hands to lane_sync's calls, on the lane's thread.
  */
 #ifndef KCOPYD_LANE_AIO_H
 #define KCOPYD_LANE_AIO_H
 
 #include "lane.h"
 
-/* Enough for the deepest queue of a single device; 64 contexts of it fit the usual fs.aio-max-nr of 65536 many times over. */
+/* Enough for the deepest queue of a single device; 64 contexts of it fit the usual fs.aio-max-nr of 65536 many times
+ * over. */
 #define LANE_AIO_DEPTH 64u
 
 extern const struct lane_engine_ops lane_aio_ops;
 
-/* Borrows @bdev until closed. Without a libaio context (fs.aio-max-nr reached, a kernel without it) it does everything one by one. */
+/* Borrows @bdev until closed. Without a libaio context (fs.aio-max-nr reached, a kernel without it) it does everything
+ * one by one. */
 int lane_aio_create(const struct block_device *bdev, void **engine);
 
 #endif

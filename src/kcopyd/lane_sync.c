@@ -50,8 +50,8 @@ static int64_t write_zeros(int fd, uint64_t offset, uint64_t bytes)
 }
 
 /*
- * Interfaces that guarantee that the range reads back as zeros: BLKZEROOUT (block/blk-lib.c) and FALLOC_FL_ZERO_RANGE. Where they are
- * missing or fail, zeros are written, which also tells how far it went.
+ * Interfaces that guarantee that the range reads back as zeros: BLKZEROOUT (block/blk-lib.c) and FALLOC_FL_ZERO_RANGE.
+ * Where they are missing or fail, zeros are written, which also tells how far it went.
  */
 static int64_t zero(const struct block_device *bdev, uint64_t offset, uint64_t bytes)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The lane engine over blocking calls, one request at a time: where direct I/O or libaio is not to be had. And the blocking calls
- * themselves, for whatever has no asynchronous form.
+ * The lane engine over blocking calls, one request at a time: where direct I/O or libaio is not to be had. And the
+ * blocking calls themselves, for whatever has no asynchronous form.
  */
 #ifndef KCOPYD_LANE_SYNC_H
 #define KCOPYD_LANE_SYNC_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which blocks of a range that cannot be transferred as a whole are bad: bisection, in ascending order. Pure arithmetic: it
- * says what to try next and is told what came of it. A good block succeeds once; a block is called bad only after
- * an attempt at it alone.
+ * Which blocks of a range that cannot be transferred as a whole are bad: bisection, in ascending order. Pure
+ * arithmetic: it says what to try next and is told what came of it. A good block succeeds once; a block is called bad
+ * only after an attempt at it alone.
  */
 #ifndef KCOPYD_NARROW_H
 #define KCOPYD_NARROW_H
