@@ -6,151 +6,21 @@
 #include <fcntl.h>
 #include <linux/blkzoned.h>
 #include <linux/fs.h>
-#include <linux/loop.h>
-#include <linux/major.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "stack.h"
 
 /*
  * Where a file system does not say what direct I/O needs (before Linux 6.1, or FUSE, which needs nothing): the least
  * that any wants. One that wants more answers EINVAL, and lane_aio does that transfer page-cached.
  */
 #define LEAST_DIRECT_ALIGN KCOPYD_SECTOR_BYTES
-
-/* How many loop devices may stand on one another. */
-#define MAX_LOOPS 16
-
-/* One decimal number from a sysfs attribute. */
-static int read_sysfs(const char *path, unsigned long long *value)
-{
-	FILE *file = fopen(path, "re");
-	int fields;
-
-	if (!file)
-		return -errno;
-	fields = fscanf(file, "%llu", value);
-	fclose(file);
-	return fields == 1 ? 0 : -EIO;
-}
-
-/*
- * A partition's disk and place on it: /sys/dev/block/M:m has 'partition' and 'start', its parent directory 'dev'. A
- * whole disk has no 'partition'. Whatever keeps us from knowing is an error: an overlap that is not seen destroys data.
- */
-static int find_disk(struct block_device *bdev, dev_t rdev)
-{
-	char path[96];
-	unsigned long long number;
-	unsigned int disk_major, disk_minor;
-	FILE *file;
-	int ret;
-
-	bdev->disk = rdev;
-	bdev->inode = 0;
-	bdev->disk_sector = 0;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/dev", major(rdev), minor(rdev));
-	if (access(path, R_OK))
-		return -errno;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(rdev), minor(rdev));
-	ret = read_sysfs(path, &number);
-	if (ret)
-		return ret == -ENOENT ? 0 : ret;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/start", major(rdev), minor(rdev));
-	ret = read_sysfs(path, &number);
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(rdev), minor(rdev));
-	file = fopen(path, "re");
-	if (!file)
-		return -errno;
-	if (fscanf(file, "%u:%u", &disk_major, &disk_minor) == 2) {
-		bdev->disk = makedev(disk_major, disk_minor);
-		bdev->disk_sector = number;
-	} else {
-		ret = -EIO;
-	}
-	fclose(file);
-	return ret;
-}
-
-/* The loop device of that number, to ask it; a whole disk, never a partition. */
-static int open_loop(dev_t rdev)
-{
-	char link[64], target[256], path[300];
-	struct stat st;
-	ssize_t length;
-	int fd;
-
-	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
-	length = readlink(link, target, sizeof(target) - 1);
-	if (length < 0)
-		return -errno;
-	target[length] = '\0';
-	if (!strrchr(target, '/'))
-		return -ENOENT;
-	snprintf(path, sizeof(path), "/dev%s", strrchr(target, '/'));
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == rdev)
-		return fd;
-	close(fd);
-	return -ENODEV;
-}
-
-/* From a loop device (bdev->disk, open as @fd) to what is one level below it. */
-static int go_below(struct block_device *bdev, int fd)
-{
-	struct loop_info64 info;
-	sector_t sector = bdev->disk_sector;
-	int ret;
-
-	if (ioctl(fd, LOOP_GET_STATUS64, &info))
-		return -errno;
-	if (info.lo_rdevice) {
-		ret = find_disk(bdev, (dev_t)info.lo_rdevice);
-		if (ret)
-			return ret;
-	} else {
-		bdev->disk = (dev_t)info.lo_device;
-		bdev->inode = (ino_t)info.lo_inode;
-		bdev->disk_sector = 0;
-	}
-	bdev->disk_sector += sector + info.lo_offset / KCOPYD_SECTOR_BYTES;
-	if (info.lo_offset % KCOPYD_SECTOR_BYTES)
-		bdev->disk_skew = 1;
-	return 0;
-}
-
-/*
- * A loop device is its backing file under another name: its sectors are identified as the file's, or those of the
- * device it is backed by, which may be a loop device again.
- */
-static int find_backing(struct block_device *bdev)
-{
-	int fd = bdev->fd, ret = 0;
-
-	for (int level = 0; ret == 0 && bdev->inode == 0 && major(bdev->disk) == LOOP_MAJOR; level++) {
-		if (level == MAX_LOOPS)
-			return -ELOOP;
-		if (level > 0)
-			fd = open_loop(bdev->disk);
-		if (fd < 0)
-			return fd;
-		ret = go_below(bdev, fd);
-		if (level > 0)
-			close(fd);
-		if (ret == -ENXIO && level == 0)
-			return 0; /* nothing is attached: it is what it is, and empty */
-	}
-	return ret;
-}
 
 /* O_NONBLOCK served to open without waiting; it has no business in a transfer. */
 static int set_direct(int fd)
@@ -173,7 +43,7 @@ static int clear_direct(int fd)
 
 static int ask_block(struct block_device *bdev, dev_t rdev)
 {
-	int logical_block = 0, ret;
+	int logical_block = 0;
 	uint32_t zone_sectors = 0;
 
 	if (ioctl(bdev->fd, BLKGETSIZE64, &bdev->bytes) < 0 || ioctl(bdev->fd, BLKSSZGET, &logical_block) < 0)
@@ -185,8 +55,7 @@ static int ask_block(struct block_device *bdev, dev_t rdev)
 	bdev->direct_align = bdev->logical_block;
 	bdev->is_zoned = ioctl(bdev->fd, BLKGETZONESZ, &zone_sectors) == 0 && zone_sectors > 0;
 	bdev->is_direct = set_direct(bdev->fd) == 0 || (clear_direct(bdev->fd), false);
-	ret = find_disk(bdev, rdev);
-	return ret ? ret : find_backing(bdev);
+	return stack_find(bdev->fd, rdev, &bdev->identity);
 }
 
 /* What direct I/O on this file must be aligned to, in bytes; 0: it has none. */
@@ -213,14 +82,15 @@ static unsigned int ask_direct_align(int fd)
 static int ask_file(struct block_device *bdev, const struct stat *st)
 {
 	char path[48];
-	int flags = fcntl(bdev->fd, F_GETFL);
+	int flags = fcntl(bdev->fd, F_GETFL), ret;
 
 	if (flags < 0)
 		return -errno;
 	bdev->bytes = (uint64_t)st->st_size;
 	bdev->logical_block = KCOPYD_SECTOR_BYTES;
-	bdev->disk = st->st_dev;
-	bdev->inode = st->st_ino;
+	ret = identity_add_whole(&bdev->identity, st->st_dev, st->st_ino);
+	if (ret)
+		return ret;
 	if (clear_direct(bdev->fd))
 		return -errno;
 	bdev->direct_align = ask_direct_align(bdev->fd);
@@ -257,6 +127,7 @@ int device_create(int fd, struct block_device **result)
 	bdev->can_write = access != O_RDONLY;
 	ret = S_ISBLK(st.st_mode) ? ask_block(bdev, st.st_rdev) : ask_file(bdev, &st);
 	if (ret) {
+		identity_release(&bdev->identity);
 		free(bdev);
 		return ret;
 	}
@@ -281,8 +152,10 @@ int device_create_virtual(uint64_t bytes, unsigned int logical_block, bool is_zo
 	bdev->bytes = bytes;
 	bdev->logical_block = logical_block;
 	bdev->direct_align = logical_block;
-	bdev->disk = makedev(0, 0);
-	bdev->inode = atomic_fetch_add(&serial, 1) + 1;
+	if (identity_add_whole(&bdev->identity, makedev(0, 0), atomic_fetch_add(&serial, 1) + 1)) {
+		free(bdev);
+		return -ENOMEM;
+	}
 	*result = bdev;
 	return 0;
 }
@@ -292,6 +165,7 @@ void device_release(struct block_device *bdev)
 	assert(!bdev->lane);
 	if (bdev->buffered_fd != bdev->fd)
 		close(bdev->buffered_fd);
+	identity_release(&bdev->identity);
 	free(bdev);
 }
 
@@ -339,22 +213,48 @@ bool kcopyd_device_is_zoned(const struct block_device *bdev)
 	return bdev->is_zoned;
 }
 
+/* Of any descriptor. 1: @identity is filled, to be released; 0: neither device nor file. -errno: it cannot be told. */
+static int identify(int fd, struct identity *identity)
+{
+	struct stat st;
+	int ret;
+
+	*identity = (struct identity){ 0 };
+	if (fstat(fd, &st) || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
+		return 0;
+	if (S_ISREG(st.st_mode))
+		ret = identity_add_whole(identity, st.st_dev, st.st_ino);
+	else
+		ret = stack_find(fd, st.st_rdev, identity);
+	if (ret == 0)
+		return 1;
+	identity_release(identity);
+	return ret;
+}
+
 bool kcopyd_device_is_behind(const struct block_device *bdev, int fd)
 {
-	struct block_device other = { .fd = fd };
-	struct stat st;
+	struct identity other;
+	int ret = identify(fd, &other);
+	bool is_behind;
 
-	if (fstat(fd, &st))
-		return false;
-	if (S_ISREG(st.st_mode)) {
-		other.disk = st.st_dev;
-		other.inode = st.st_ino;
-	} else if (!S_ISBLK(st.st_mode)) {
-		return false;
-	} else if (find_disk(&other, st.st_rdev) || find_backing(&other)) {
-		return true; /* who knows */
-	}
-	return other.disk == bdev->disk && other.inode == bdev->inode;
+	if (ret <= 0)
+		return ret < 0; /* an error: who knows */
+	is_behind = identity_has_common_base(&bdev->identity, &other);
+	identity_release(&other);
+	return is_behind;
+}
+
+int kcopyd_region_is_behind(const struct io_region *region, int fd)
+{
+	struct identity other;
+	int ret = identify(fd, &other);
+
+	if (ret <= 0)
+		return ret;
+	ret = identity_has_overlap(&region->bdev->identity, region->sector, region->count, &other, 0, PIECE_TO_END / 2);
+	identity_release(&other);
+	return ret;
 }
 
 int kcopyd_device_fd(const struct block_device *bdev)
@@ -362,15 +262,7 @@ int kcopyd_device_fd(const struct block_device *bdev)
 	return bdev->fd;
 }
 
-/* No overflow: a sector count is below 2^55, both for what is asked of a region and for where a partition begins. */
 bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b)
 {
-	sector_t a_first = a->bdev->disk_sector + a->sector;
-	sector_t b_first = b->bdev->disk_sector + b->sector;
-
-	if (a->bdev->disk != b->bdev->disk || a->bdev->inode != b->bdev->inode)
-		return false;
-	if (a->count == 0 || b->count == 0)
-		return false;
-	return a_first < b_first + b->count + b->bdev->disk_skew && b_first < a_first + a->count + a->bdev->disk_skew;
+	return identity_has_overlap(&a->bdev->identity, a->sector, a->count, &b->bdev->identity, b->sector, b->count);
 }

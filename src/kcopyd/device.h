@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
+#include "identity.h"
 #include "kcopyd.h"
 
 struct lane;
@@ -25,10 +25,7 @@ struct block_device {
 	uint64_t bytes;		    /* the exact size at open */
 	unsigned int logical_block; /* bytes; a file's: 512 */
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
-	dev_t disk;		    /* identity: the whole disk's number, or the file system's ... */
-	ino_t inode;		    /* ... and the file's; 0 for a block device */
-	unsigned int disk_skew;	    /* 1: it begins within disk_sector, not with it */
-	sector_t disk_sector;	    /* where a partition or loop device begins on its disk or file */
+	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */
 };
 

@@ -56,7 +56,10 @@ bool kcopyd_device_is_block(const struct block_device *bdev);  /* false: a regul
 bool kcopyd_device_is_direct(const struct block_device *bdev); /* false: every transfer is page-cached */
 bool kcopyd_device_is_zoned(const struct block_device *bdev);
 
-/* Is descriptor @fd open on the same file or disk, by whatever name (a partition, a loop device over it)? */
+/*
+ * Is descriptor @fd open on the same file or disk, by whatever name (a partition; a loop, device-mapper or md device
+ * over it)? True also if that cannot be found out.
+ */
 bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
 /* Borrowed: valid until the device is closed. */
@@ -71,10 +74,19 @@ struct io_region {
 };
 
 /*
- * True if both have a sector in common: on one file (by any of its names), on one device, or on a
- * partition and its disk.
+ * True if both have a sector in common, by whatever names: partitions, loop, device-mapper and md devices are followed
+ * down to the disks and files that they stood on when they were opened. Also true where that cannot be told: anything
+ * on an array, a pool or a snapshot may be anywhere in what it stands on. Volumes side by side in one pool do not
+ * overlap, unless a device-mapper table could not be read (that needs CAP_SYS_ADMIN). What file system a file lies on
+ * is not looked at.
  */
 bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b);
+
+/*
+ * Has what descriptor @fd is open on, as a whole, a sector in common with the region, by whatever name? 1 or 0; -errno:
+ * it cannot be told. Cheaper than opening a block_device for the question.
+ */
+int kcopyd_region_is_behind(const struct io_region *region, int fd);
 
 /* -- clients ------------------------------------------------------------------------------------- */
 
