@@ -242,7 +242,10 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	random_file source 65536
 	filled_file copy 131072
 	chmod 622 copy
+	remember
 	run kcopy_as_nobody source copy
+	assert_refused 'copy: what would be overwritten is not known.*--force'
+	run kcopy_as_nobody --force source copy
 	assert_status 0
 	assert_same source 0 copy 0 65536
 	assert_bytes copy 65536 65536
@@ -384,10 +387,10 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	random_file source 65536
 	filled_file disk.img $((8 << 20))
 	disk=$(partitions_new "$scratch/disk.img" 'start=2048, size=4096' 'start=6144, size=4096')
-	run kcopy source "${disk}p1" "$disk:6144" "${disk}p2:1000" "$disk:12000"
+	run kcopy source "${disk}p1" "$disk:10240" "${disk}p2:1000" "$disk:12000"
 	assert_status 0
 	assert_same source 0 "${disk}p1" 0 65536
-	assert_same source 0 "$disk" $((6144 * 512)) 65536
+	assert_same source 0 "$disk" $((10240 * 512)) 65536
 	assert_same source 0 "${disk}p2" 512000 65536
 	assert_same source 0 "$disk" $((12000 * 512)) 65536
 	assert_bytes "${disk}p1" 65536 $((4096 * 512 - 65536))
@@ -521,7 +524,8 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	assert_same source.img 1024 second 0 51200
 
 	random_file data 4096
-	run kcopy data "LABEL=$label:16"
+	refuses "LABEL=$label \($loop\): would overwrite its ext4" data "LABEL=$label:16"
+	run kcopy -f data "LABEL=$label:16"
 	assert_status 0
 	assert_same data 0 "$loop" 8192 4096
 
@@ -563,7 +567,7 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	gate_wait slow
 	run kcopy source shared
 	assert_status 128
-	assert_said 'shared: is in use: another kcopy'
+	assert_said 'shared: is in use: it is locked by kcopy \(process [0-9]+\)'
 	gate_open slow
 	kcopy_wait
 	assert_status 0

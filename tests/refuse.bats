@@ -345,7 +345,7 @@ setup_test() {
 	mkdir 'mounted here'
 	mount -o ro "${disk}p1" 'mounted here'
 	refuses "${disk}p1: .*in use: mounted on $scratch/mounted here" source "${disk}p1"
-	refuses "$disk: .*in use: its partition ${disk#/dev/}p1 is mounted on $scratch/mounted here" source "$disk"
+	refuses "$disk: .*in use: its partition ${disk}p1 is mounted on $scratch/mounted here" source "$disk"
 	refuses "$disk: .*in use" source "$disk:40000"
 	refuses "${disk}p1: .*in use" source new "${disk}p1" old
 	refuses "$disk: .*in use" source new "${disk}p2" "$disk:40000"
@@ -353,7 +353,8 @@ setup_test() {
 	assert_status 0
 	assert_same source 0 "${disk}p2" 0 65536
 	umount 'mounted here'
-	run kcopy source "${disk}p1:8"
+	refuses "${disk}p1: would overwrite its ext4 file system" source "${disk}p1:8"
+	run kcopy -f source "${disk}p1:8"
 	assert_status 0
 }
 
@@ -542,9 +543,9 @@ setup_test() {
 	refuses "$loop: destination 1 overlaps the source, disk" disk "$loop"
 	refuses "$part: destination 1 overlaps the source, disk" disk:4096+8 "$part:2048"
 	refuses "disk: destination 2 overlaps destination 1, $part" source "$part" disk:2048
-	# Next to each other is no overlap.
-	run kcopy source "$part" disk:16384
-	assert_status 0
+	# Next to each other is no overlap, but the file is in use.
+	refuses "disk: is in use: it backs $loop" source "$part" disk:16384
+	assert_not_said overlaps
 }
 
 @test "refuses a regular file among the device nodes through a symbolic link, too" {

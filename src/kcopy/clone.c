@@ -14,7 +14,9 @@
 #include "guard.h"
 #include "kcopyd.h"
 #include "log.h"
+#include "plan.h"
 #include "progress.h"
+#include "refresh.h"
 #include "report.h"
 #include "signals.h"
 #include "units.h"
@@ -241,14 +243,13 @@ static void tell_plan(const struct clone *clone, unsigned int pages)
 
 	for (unsigned int i = guard->has_source ? 0 : 1; i <= guard->num_dests; i++) {
 		const struct operand *operand = &guard->operands[i];
-		bool is_tag = spec_is_tag(operand->spec.place);
 		char size[UNITS_SIZE_CHARS], role[32] = "source";
 
 		if (i > 0)
 			snprintf(role, sizeof(role), "destination %u", i);
-		log_detail("%s: %s%s%s: sectors %" PRIu64 "+%" PRIu64 " (%s) of a %s, logical block %u, %s%s", role,
-			   operand->name, is_tag ? " is " : "", is_tag ? operand->path : "", operand->region.sector,
-			   operand->region.count, units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, size),
+		log_detail("%s: %s: sectors %" PRIu64 "+%" PRIu64 " (%s) of a %s, logical block %u, %s%s", role,
+			   operand->name, operand->region.sector, operand->region.count,
+			   units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, size),
 			   operand->is_block ? "block device" : "file", kcopyd_device_logical_block(operand->bdev),
 			   kcopyd_device_is_direct(operand->bdev) ? "direct I/O" : "page-cached I/O",
 			   kcopyd_device_is_zoned(operand->bdev) ? ", zoned" : "");
@@ -274,6 +275,14 @@ static void check_complete(struct clone *clone, uint32_t flushed)
 			add_failure(clone, number, "accounting", EIO);
 }
 
+/* A device that has failed may not answer any more: its caches are left to themselves. */
+static void refresh(struct clone *clone, void (*fn)(const struct operand *operand))
+{
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (!has_failed(clone, number))
+			fn(&clone->guard.operands[number]);
+}
+
 /* Pre-flight is over. 0, or -errno: nothing was written. */
 static int run_jobs(struct clone *clone)
 {
@@ -289,6 +298,7 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	tell_plan(clone, pages);
+	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	if (clone->guard.has_source)
 		ret = start_copy(clone);
@@ -306,15 +316,31 @@ static int run_jobs(struct clone *clone)
 	wait_for_jobs(clone, started, false);
 	flushed = flush(clone);
 	log_set_patience(signals_patience);
+	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
 	report_print(clone->report, flushed, clone->is_cancelled);
 	return 0;
 }
 
+/* Returns the exit status: @status, unless the plan could not be printed in full. */
+static int print_plan(const struct clone *clone, int status)
+{
+	int ret;
+
+	if (!clone->guard.operands)
+		return status;
+	if (clone->options->has_json)
+		ret = plan_print_json(&clone->guard, status, clone->options->json_path);
+	else
+		ret = plan_print(&clone->guard, status);
+	return ret ? CLONE_REFUSED : status;
+}
+
 void clone_run(const struct options *options, struct clone_result *result)
 {
 	struct clone *clone = calloc(1, sizeof(*clone));
+	int ret;
 
 	*result = (struct clone_result){ .status = CLONE_REFUSED };
 	if (!clone) {
@@ -327,7 +353,12 @@ void clone_run(const struct options *options, struct clone_result *result)
 		log_error("%s", strerror(errno));
 		goto out;
 	}
-	if (guard_check(options->operands, options->num_operands, !options->is_zero, &clone->guard))
+	if (guard_open(&options->guard, options->operands, options->num_operands, !options->is_zero, &clone->guard))
+		goto out;
+	ret = guard_check(&clone->guard);
+	if (options->guard.is_dry && !clone->guard.is_interrupted)
+		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
+	if (ret || options->guard.is_dry)
 		goto out;
 	if (report_create(&clone->guard, options->on_error == ON_ERROR_IGNORE, &clone->report)) {
 		log_error("%s", strerror(ENOMEM));

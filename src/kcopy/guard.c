@@ -7,10 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guard_use.h"
 #include "log.h"
+#include "text.h"
 
 static bool is_refused(const struct guard *guard)
 {
+	if (guard->is_unexpected || guard->is_interrupted)
+		return true;
 	for (unsigned int i = 0; i <= guard->num_dests; i++)
 		if (guard->operands[i].is_bad)
 			return true;
@@ -28,15 +32,101 @@ static void ask_busy(struct guard *guard)
 		operand_ask_busy(&guard->operands[i]);
 }
 
+/* -- locks --------------------------------------------------------------------------------------- */
+
+static void tell_lock(struct operand *operand, const struct lock_wish *wish)
+{
+	char *printable = wish->whole_path ? text_printable(wish->whole_path) : NULL, *holder = NULL;
+	const char *path = printable ? printable : "its disk";
+	bool is_itself = strcmp(path, operand->name) == 0;
+
+	switch (wish->error) {
+	case 0:
+		break;
+	case -EINTR:
+		operand->is_bad = true; /* the signal says it all */
+		break;
+	case -EWOULDBLOCK:
+		holder = wish->whole_path ? lock_holder(wish->whole_path) : NULL;
+		operand_problem(operand, "%s%sis locked by %s; wait for it, or let kcopy wait: --lock=yes",
+				is_itself ? "" : path, is_itself ? "" : " ", holder ? holder : "another program");
+		break;
+	default:
+		log_warning("%s: %s cannot be locked against other programs: %s", operand->name, path,
+			    strerror(-wish->error));
+	}
+	free(printable);
+	free(holder);
+}
+
+/* Whole disks, before anything of them is looked at. Files are locked when they are open. */
+static void lock_disks(struct guard *guard)
+{
+	struct lock_wish *wishes = calloc(guard->num_dests + 1, sizeof(wishes[0]));
+	struct operand **whose = calloc(guard->num_dests + 1, sizeof(whose[0]));
+	unsigned int num = 0;
+	int ret = 0;
+
+	if (!wishes || !whose) {
+		operand_problem(&guard->operands[1], "%s", strerror(ENOMEM));
+		goto out;
+	}
+	for (unsigned int i = guard->has_source ? 0 : 1; i <= guard->num_dests; i++) {
+		if (guard->operands[i].is_bad || !guard->operands[i].is_block)
+			continue;
+		whose[num] = &guard->operands[i];
+		wishes[num++] = (struct lock_wish){ .rdev = guard->operands[i].rdev, .is_exclusive = i > 0 };
+	}
+	if (num > 0)
+		ret = locks_take(wishes, num, guard->options->lock_mode, &guard->locks);
+	for (unsigned int i = 0; i < num; i++) {
+		if (ret)
+			operand_problem(whose[i], "%s", strerror(-ret));
+		else
+			tell_lock(whose[i], &wishes[i]);
+		guard->is_interrupted |= wishes[i].error == -EINTR;
+		free(wishes[i].whole_path);
+	}
+out:
+	free(wishes);
+	free(whose);
+}
+
+/*
+ * A source file against another kcopy that writes it. If it is a destination, too, the lock is there already, and would
+ * be in our own way.
+ */
+static void lock_source_file(struct guard *guard)
+{
+	struct operand *source = &guard->operands[0];
+
+	if (!guard->has_source || source->is_block || !source->bdev)
+		return;
+	for (unsigned int i = 1; i <= guard->num_dests; i++)
+		if (!guard->operands[i].is_block && guard->operands[i].file_dev == source->file_dev &&
+		    guard->operands[i].file_inode == source->file_inode)
+			return;
+	operand_lock_file(source, kcopyd_device_fd(source->bdev));
+}
+
+/* -- opening ------------------------------------------------------------------------------------- */
+
 static void open_all(struct guard *guard)
 {
 	unsigned int first = guard->has_source ? 0 : 1;
 
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		operand_look(&guard->operands[i]);
+	lock_disks(guard);
+	if (guard->is_interrupted)
+		return;
 	ask_busy(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		operand_open(&guard->operands[i], guard->operands);
+	lock_source_file(guard);
+	for (unsigned int i = first; i <= guard->num_dests; i++)
+		if (guard->operands[i].is_block && (guard->options->is_dry || guard->options->num_expects))
+			disk_ask(guard->operands[i].rdev, &guard->operands[i].disk);
 }
 
 static void place_all(struct guard *guard)
@@ -86,6 +176,8 @@ static void tell_padding(const struct operand *operand)
 {
 	uint64_t bytes, rest;
 
+	if (!operand->bdev)
+		return; /* a new file of a dry run */
 	bytes = kcopyd_device_bytes(operand->bdev);
 	rest = bytes % KCOPYD_SECTOR_BYTES;
 	if (rest && operand->region.sector + operand->region.count == kcopyd_device_sectors(operand->bdev))
@@ -93,6 +185,106 @@ static void tell_padding(const struct operand *operand)
 			 " bytes is no whole number of sectors; the last one is padded with %" PRIu64 " zero bytes",
 			 operand->name, bytes, KCOPYD_SECTOR_BYTES - rest);
 }
+
+/* -- identity and contents ----------------------------------------------------------------------- */
+
+static void check_expects(struct guard *guard)
+{
+	for (unsigned int i = 0; i < guard->options->num_expects; i++) {
+		const struct expect *expect = &guard->options->expects[i];
+		struct operand *operand;
+		char *message;
+		bool is_known;
+
+		if (expect->operand > guard->num_dests || (expect->operand == 0 && !guard->has_source)) {
+			guard->is_unexpected = true;
+			log_error("--expect=%u:...: there is no operand %u; 0 is the source, 1 the first destination",
+				  expect->operand, expect->operand);
+			continue;
+		}
+		operand = &guard->operands[expect->operand];
+		if (!operand->bdev && !operand->is_new)
+			continue; /* why it is not open was told */
+		is_known = operand->bdev;
+		if (expect_matches(expect, operand->is_block ? &operand->disk : NULL, is_known,
+				   is_known ? kcopyd_device_bytes(operand->bdev) : 0, &message))
+			continue;
+		operand_problem(operand, "%s", message ? message : strerror(ENOMEM));
+		free(message);
+	}
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* Does the source hold the same thing at the same place? @distance: from there to here, modulo 2^64. */
+static bool is_copied(const struct content *item, const struct contents *source, uint64_t distance)
+{
+	for (size_t i = 0; i < source->num; i++)
+		if (source->items[i].offset + distance == item->offset && source->items[i].uuid &&
+		    is_same_text(source->items[i].type, item->type) && is_same_text(source->items[i].uuid, item->uuid))
+			return true;
+	return false;
+}
+
+/* @source: what it holds, if that excuses a destination. */
+static void refuse_contents(struct operand *operand, const struct contents *source, uint64_t distance)
+{
+	const struct contents *contents = &operand->contents;
+
+	for (size_t i = 0; i < contents->num; i++) {
+		if (operand->trust == TRUST_IF_COPIED && is_copied(&contents->items[i], source, distance))
+			continue;
+		operand_problem(operand, "would overwrite %s; --force to do it anyway",
+				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM));
+	}
+	if (operand->contents_error)
+		operand_problem(operand,
+				"what would be overwritten is not known, as it cannot be read: %s; --force to do it "
+				"anyway",
+				strerror(operand->contents_error));
+}
+
+static void tell_contents(const struct operand *operand)
+{
+	const struct contents *contents = &operand->contents;
+
+	for (size_t i = 0; i < contents->num; i++)
+		log_info("%s: overwriting %s", operand->name,
+			 contents->items[i].text ? contents->items[i].text : strerror(ENOMEM));
+	if (operand->contents_error)
+		log_info("%s: overwriting what it holds unseen: it cannot be read: %s", operand->name,
+			 strerror(operand->contents_error));
+}
+
+static void check_contents(struct guard *guard)
+{
+	const struct operand *source = &guard->operands[0];
+	struct contents held = { .items = NULL };
+	bool has_asked = false;
+
+	for (unsigned int i = 1; i <= guard->num_dests; i++) {
+		struct operand *operand = &guard->operands[i];
+
+		if (!operand->region.bdev || operand->region.count == 0)
+			continue;
+		operand->was_probed = true;
+		operand->contents_error =
+			-contents_find(&operand->region, operand->is_block ? operand->rdev : 0, &operand->contents);
+		if (guard->options->is_forced || operand->trust == TRUST_FULL)
+			continue;
+		if (operand->trust == TRUST_IF_COPIED && !has_asked && source->region.bdev) {
+			contents_find(&source->region, source->is_block ? source->rdev : 0, &held);
+			has_asked = true;
+		}
+		refuse_contents(operand, &held, (operand->region.sector - source->region.sector) * KCOPYD_SECTOR_BYTES);
+	}
+	contents_free(&held);
+}
+
+/* -- all together -------------------------------------------------------------------------------- */
 
 static void prepare_all(struct guard *guard)
 {
@@ -102,34 +294,55 @@ static void prepare_all(struct guard *guard)
 		guard_undo(guard);
 }
 
-int guard_check(const char **specs, unsigned int num_specs, bool has_source, struct guard *guard)
+int guard_open(const struct guard_options *options, const char **specs, unsigned int num_specs, bool has_source,
+	       struct guard *guard)
 {
 	unsigned int first = has_source ? 0 : 1;
 
+	guard->options = options;
 	guard->has_source = has_source;
 	guard->num_dests = 0;
 	guard->operands = calloc(num_specs + first, sizeof(guard->operands[0]));
 	if (!guard->operands) {
 		log_error("%s", strerror(ENOMEM));
-		return -EINVAL;
+		return -ENOMEM;
 	}
 	guard->num_dests = num_specs + first - 1;
 	guard->operands[0].dir_fd = -1;
-	for (unsigned int i = first; i <= guard->num_dests; i++)
+	for (unsigned int i = first; i <= guard->num_dests; i++) {
+		guard->operands[i].is_dry = options->is_dry;
+		guard->operands[i].lock_mode = options->lock_mode;
 		operand_parse(&guard->operands[i], i, specs[i - first]);
+	}
 	open_all(guard);
+	if (guard->is_interrupted)
+		return 0;
 	place_all(guard);
+	check_expects(guard);
 	check_overlap(guard);
+	guard_check_use(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		check_output(&guard->operands[i]);
-	if (!is_refused(guard))
+	return 0;
+}
+
+int guard_check(struct guard *guard)
+{
+	unsigned int first = guard->has_source ? 0 : 1;
+
+	if (!guard->is_interrupted)
+		check_contents(guard);
+	if (!is_refused(guard) && !guard->options->is_dry)
 		prepare_all(guard);
 	if (is_refused(guard)) {
 		log_error("nothing was written");
 		return -EINVAL;
 	}
-	for (unsigned int i = first; i <= (has_source ? 0 : guard->num_dests); i++)
+	for (unsigned int i = first; i <= (guard->has_source ? 0 : guard->num_dests); i++)
 		tell_padding(&guard->operands[i]);
+	for (unsigned int i = 1; i <= guard->num_dests && !guard->options->is_dry; i++)
+		if (guard->operands[i].trust == TRUST_NONE)
+			tell_contents(&guard->operands[i]);
 	return 0;
 }
 
@@ -145,4 +358,6 @@ void guard_close(struct guard *guard)
 		operand_close(&guard->operands[i - 1]);
 	free(guard->operands);
 	guard->operands = NULL;
+	locks_release(guard->locks);
+	guard->locks = NULL;
 }

@@ -51,6 +51,18 @@ static bool place_exists(const char *place, void *context)
 	return lstat(place, &st) == 0;
 }
 
+/* A message about LABEL=backup has to say which disk that is. */
+static void add_device_name(struct operand *operand)
+{
+	char *device = text_printable(operand->path), *name;
+
+	if (device && asprintf(&name, "%s (%s)", operand->name, device) >= 0) {
+		free(operand->name);
+		operand->name = name;
+	}
+	free(device);
+}
+
 static void find_tag(struct operand *operand)
 {
 	char *other;
@@ -64,6 +76,8 @@ static void find_tag(struct operand *operand)
 				geteuid() == 0 ? "" : ", as far as an ordinary user may look");
 	else if (ret)
 		operand_problem(operand, "cannot be looked up: %s", strerror(-ret));
+	else
+		add_device_name(operand);
 	free(other);
 }
 
@@ -153,22 +167,31 @@ static bool is_claimed_by_us(const struct operand *operand, const struct operand
 /* @is_claimed: whether O_EXCL made sure that nobody else uses it. */
 static int open_destination(const struct operand *operand, bool *is_claimed)
 {
-	int flags = O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+	int flags = O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (operand->is_dry ? O_RDONLY : O_RDWR);
 	int fd;
 
 	*is_claimed = true;
 	if (operand->is_block) {
-		fd = open(operand->path, O_RDWR | O_EXCL | flags);
+		fd = open(operand->path, O_EXCL | flags);
 		if (fd < 0 && errno == EBUSY && operand->was_asked && !operand->is_busy) {
 			*is_claimed = false; /* by us, perhaps: see is_claimed_by_us() */
-			fd = open(operand->path, O_RDWR | flags);
+			fd = open(operand->path, flags);
 		}
 		return fd;
 	}
-	fd = open(operand->path, O_RDWR | flags);
-	if (fd < 0 && errno == EACCES)
-		fd = open(operand->path, O_WRONLY | flags);
+	fd = open(operand->path, flags);
+	if (fd < 0 && errno == EACCES && !operand->is_dry)
+		fd = open(operand->path, O_WRONLY | (flags & ~O_ACCMODE));
 	return fd;
+}
+
+/* What opening it for writing would say; it is open for reading only. 0 or a positive errno. */
+static int ask_writable(int fd)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) ? errno : 0;
 }
 
 static void explain_busy(struct operand *operand)
@@ -235,15 +258,27 @@ void operand_open(struct operand *operand, struct operand *others)
 	else
 		fd = open_destination(operand, &is_claimed);
 	if (fd < 0) {
+		bool is_busy = errno == EBUSY;
+
 		explain_open(operand, errno);
-		return;
+		/* It is refused, but everything else that is wrong with it is to be said as well. */
+		fd = is_busy && operand->is_block ? open(operand->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+						  : -1;
+		if (fd < 0)
+			return;
 	}
 	if (!is_as_seen(operand, fd)) {
 		operand_problem(operand, "changed while it was looked at");
 		close(fd);
 		return;
 	}
-	if (!operand_lock_file(operand, fd)) {
+	if (operand->number > 0 && operand->is_dry && ask_writable(fd)) {
+		explain_open(operand, errno);
+		close(fd);
+		return;
+	}
+	/* A source's lock comes later: see guard.c. */
+	if (operand->number > 0 && !operand_lock_file(operand, fd)) {
 		close(fd);
 		return;
 	}
@@ -255,11 +290,8 @@ void operand_open(struct operand *operand, struct operand *others)
 		close(fd);
 		return;
 	}
-	if (!is_claimed && !is_claimed_by_us(operand, others)) {
-		operand_close_device(operand);
+	if (!is_claimed && !is_claimed_by_us(operand, others))
 		explain_open(operand, EBUSY);
-		return;
-	}
 	if (operand->number > 0 && operand->is_block && is_read_only(kcopyd_device_fd(operand->bdev)))
 		operand_problem(operand, "is read-only (see blockdev --setrw)");
 }
@@ -313,8 +345,8 @@ void operand_place(struct operand *operand, sector_t count)
 {
 	sector_t size;
 
-	if (operand->is_bad)
-		return;
+	if (!operand->bdev && !operand->is_new)
+		return; /* why was told */
 	size = operand->bdev ? kcopyd_device_sectors(operand->bdev) : 0;
 	operand->region.bdev = operand->bdev;
 	operand->region.sector = operand->spec.start;
@@ -355,6 +387,9 @@ void operand_close_device(struct operand *operand)
 void operand_close(struct operand *operand)
 {
 	operand_close_device(operand);
+	aliases_free(&operand->aliases);
+	contents_free(&operand->contents);
+	disk_free(&operand->disk);
 	if (operand->dir_fd >= 0)
 		close(operand->dir_fd);
 	free(operand->leaf);

@@ -11,8 +11,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "alias.h"
+#include "contents.h"
+#include "disk.h"
 #include "kcopyd.h"
+#include "lock.h"
 #include "spec.h"
+
+/* May what a destination holds be overwritten without --force? */
+enum trust {
+	TRUST_NONE,
+	TRUST_IF_COPIED, /* what the source holds at the same place, too: a copy that was begun */
+	TRUST_FULL,
+};
 
 struct operand {
 	unsigned int number; /* 0: the source; N: destination N */
@@ -20,6 +31,8 @@ struct operand {
 	struct spec spec;
 	char *path;  /* owned: the place, or the device that carries its tag */
 	bool is_bad; /* a problem of it was printed */
+	bool is_dry; /* nothing is opened for writing, or changed: --dry-run */
+	enum lock_mode lock_mode;
 	bool is_block;
 	bool was_asked; /* whether it is in use, before any of ours was opened ... */
 	bool is_busy;	/* ... and it is */
@@ -30,6 +43,12 @@ struct operand {
 	struct block_device *bdev; /* owned unless is_shared; NULL until open */
 	bool is_shared;		   /* with an operand of a lower number: one device, opened once */
 	struct io_region region;
+	struct aliases aliases;	  /* of a destination: the other names of its region's sectors */
+	struct disk disk;	  /* of a block device, if somebody wants to know: what it is, as far as known */
+	struct contents contents; /* of a destination: what stands in its region */
+	enum trust trust;
+	bool was_probed;    /* somebody looked ... */
+	int contents_error; /* ... and this is why they are not known: a positive errno, or 0 */
 
 	bool is_new;	  /* a file that does not exist yet: leaf in dir_fd */
 	int dir_fd;	  /* owned, or -1 */
@@ -55,8 +74,9 @@ void operand_ask_busy(struct operand *operand);
 void operand_open(struct operand *operand, struct operand *others);
 
 /*
- * A destination file is ours alone as long as it is open (flock(2)): devices are held by O_EXCL, files would take the
- * writes of two kcopies, and both would say 0. False: somebody else has it, and that was printed.
+ * A destination file is ours alone as long as it is open, a source file not to be written by another kcopy: devices
+ * are held by O_EXCL, files would take the writes of two kcopies, and both would say 0. False: somebody else has it, and
+ * that was printed; or a signal came.
  */
 bool operand_lock_file(struct operand *operand, int fd);
 

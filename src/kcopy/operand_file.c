@@ -9,8 +9,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,12 +18,23 @@
 
 bool operand_lock_file(struct operand *operand, int fd)
 {
-	if (operand->number == 0 || operand->is_block || flock(fd, LOCK_EX | LOCK_NB) == 0)
+	char path[48], *holder;
+	int ret;
+
+	if (operand->is_block)
 		return true;
-	/* A file system without locks leaves it at that; only somebody else's lock is a reason. */
-	if (errno != EWOULDBLOCK)
+	ret = lock_fd(fd, operand->number > 0, operand->lock_mode);
+	if (ret == 0)
 		return true;
-	operand_problem(operand, "is in use: another kcopy, or another program that locks it, has it open");
+	if (ret == -EINTR) {
+		operand->is_bad = true; /* the signal says it all */
+		return false;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	holder = lock_holder(path);
+	operand_problem(operand, "is in use: it is locked by %s; --lock=yes waits for it",
+			holder ? holder : "another program");
+	free(holder);
 	return false;
 }
 

@@ -11,10 +11,37 @@
 #include "log.h"
 #include "text.h"
 
-enum { OPT_ZERO = 1, OPT_ON_ERROR, OPT_PAGES, OPT_QUIET, OPT_VERBOSE, OPT_VERSION, OPT_HELP, OPT_USAGE };
+enum {
+	OPT_ZERO = 1,
+	OPT_DRY_RUN,
+	OPT_FORCE,
+	OPT_EXPECT,
+	OPT_LOCK,
+	OPT_ON_ERROR,
+	OPT_PAGES,
+	OPT_JSON,
+	OPT_QUIET,
+	OPT_VERBOSE,
+	OPT_VERSION,
+	OPT_HELP,
+	OPT_USAGE
+};
 
 static struct poptOption what_options[] = {
 	{ "zero", 'z', POPT_ARG_NONE, NULL, OPT_ZERO, "no SOURCE: write zeros", NULL },
+	POPT_TABLEEND,
+};
+static struct poptOption safety_options[] = {
+	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "check everything and print the plan; write nothing",
+	  NULL },
+	{ "force", 'f', POPT_ARG_NONE, NULL, OPT_FORCE,
+	  "overwrite destinations that hold a file system, partition table, RAID or LVM member", NULL },
+	{ "expect", '\0', POPT_ARG_STRING, NULL, OPT_EXPECT,
+	  "operand N (0: the source) must be the disk with that serial, wwn, model or size, or nothing is written",
+	  "N:KEY=VALUE" },
+	{ "lock", '\0', POPT_ARG_STRING, NULL, OPT_LOCK,
+	  "lock the disks against udev and others: wait (yes), do not, or refuse if another has the lock (nonblock, default)",
+	  "yes|no|nonblock" },
 	POPT_TABLEEND,
 };
 static struct poptOption error_options[] = {
@@ -29,6 +56,8 @@ static struct poptOption speed_options[] = {
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
+	{ "json", '\0', POPT_ARG_STRING | POPT_ARGFLAG_OPTIONAL, NULL, OPT_JSON,
+	  "with --dry-run: the plan as JSON, on standard output or in FILE", "FILE" },
 	{ "quiet", 'q', POPT_ARG_NONE, NULL, OPT_QUIET, "print errors and warnings only", NULL },
 	{ "verbose", 'v', POPT_ARG_NONE, NULL, OPT_VERBOSE, "say what was found and chosen", NULL },
 	{ "version", 'V', POPT_ARG_NONE, NULL, OPT_VERSION, "print the version", NULL },
@@ -38,6 +67,7 @@ static struct poptOption output_options[] = {
 };
 static struct poptOption table[] = {
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, what_options, 0, "What:", NULL },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, safety_options, 0, "Safety:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, error_options, 0, "Errors:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, speed_options, 0, "Speed:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, output_options, 0, "Output:", NULL },
@@ -89,6 +119,66 @@ static int set_pages(const char *text, struct options *options)
 	return 0;
 }
 
+/* Several --expect, each a further condition. */
+static int add_expect(const char *text, struct options *options)
+{
+	struct guard_options *guard = &options->guard;
+	struct expect *expects = reallocarray(guard->expects, guard->num_expects + 1, sizeof(expects[0]));
+	char *message = NULL;
+	int ret;
+
+	if (!expects) {
+		log_error("%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	guard->expects = expects;
+	ret = expect_parse(text, &expects[guard->num_expects], &message);
+	if (ret)
+		log_error("%s", message ? message : strerror(-ret));
+	else
+		guard->num_expects++;
+	free(message);
+	return ret;
+}
+
+static int set_lock(const char *text, struct options *options)
+{
+	options->has_lock = true;
+	if (lock_parse(text, &options->guard.lock_mode) == 0)
+		return 0;
+	refuse_value("lock", text, "not a way to lock; write yes, no or nonblock");
+	return -EINVAL;
+}
+
+/* As the tools of util-linux do it; --lock goes before it. */
+static int ask_environment(struct options *options)
+{
+	const char *text = getenv("LOCK_BLOCK_DEVICE");
+	char *value;
+
+	if (options->has_lock || !text || lock_parse(text, &options->guard.lock_mode) == 0)
+		return 0;
+	value = text_printable(text);
+	log_error("LOCK_BLOCK_DEVICE=%s in the environment: not a way to lock; set it to yes, no or nonblock",
+		  value ? value : "?");
+	free(value);
+	return -EINVAL;
+}
+
+static int set_json(const char *path, struct options *options)
+{
+	bool is_stdout = !path || !*path || strcmp(path, "-") == 0;
+
+	free(options->json_path);
+	options->has_json = true;
+	options->json_path = is_stdout ? NULL : strdup(path);
+	if (!is_stdout && !options->json_path) {
+		log_error("%s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 /* Help that did not reach its reader is an error, like all output that was asked for. */
 static enum options_outcome close_stdout(void)
 {
@@ -125,6 +215,10 @@ static enum options_outcome print_version(void)
 
 static int check_operands(const struct options *options)
 {
+	if (options->has_json && !options->guard.is_dry) {
+		log_error("--json: only for the plan of a --dry-run so far");
+		return -EINVAL;
+	}
 	if (options->num_operands == 0) {
 		log_error("no operands; usage: kcopy [OPTION...] SOURCE DEST [DEST...] (try 'kcopy --help')");
 		return -EINVAL;
@@ -164,6 +258,12 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_ZERO:
 			options->is_zero = true;
 			break;
+		case OPT_DRY_RUN:
+			options->guard.is_dry = true;
+			break;
+		case OPT_FORCE:
+			options->guard.is_forced = true;
+			break;
 		case OPT_QUIET:
 			options->is_quiet = true;
 			break;
@@ -175,6 +275,15 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
+			break;
+		case OPT_EXPECT:
+			ret = add_expect(argument, options);
+			break;
+		case OPT_LOCK:
+			ret = set_lock(argument, options);
+			break;
+		case OPT_JSON:
+			ret = set_json(argument, options);
 			break;
 		case OPT_HELP:
 		case OPT_USAGE:
@@ -195,14 +304,34 @@ static enum options_outcome read_options(struct options *options)
 		free(bad);
 		return OPTIONS_REFUSED;
 	}
+	if (ask_environment(options))
+		return OPTIONS_REFUSED;
 	count_operands(options);
 	return check_operands(options) ? OPTIONS_REFUSED : OPTIONS_RUN;
+}
+
+/*
+ * popt takes the word behind an option whose value may be left out for the value, so that 'kcopy -n --json a b' would
+ * write to a. Only --json=FILE has one here.
+ */
+static const char **copy_arguments(int argc, const char **argv)
+{
+	const char **copy = calloc((size_t)argc + 1, sizeof(copy[0]));
+	bool is_over = false;
+
+	for (int i = 0; copy && i < argc; i++) {
+		is_over |= strcmp(argv[i], "--") == 0;
+		copy[i] = !is_over && strcmp(argv[i], "--json") == 0 ? "--json=" : argv[i];
+	}
+	return copy;
 }
 
 enum options_outcome options_parse(int argc, const char **argv, struct options *options)
 {
 	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES };
-	options->popt_context = poptGetContext("kcopy", argc, argv, table, 0);
+	options->arguments = copy_arguments(argc, argv);
+	if (options->arguments)
+		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);
 	if (!options->popt_context) {
 		log_error("%s", strerror(ENOMEM));
 		return OPTIONS_REFUSED;
@@ -217,4 +346,13 @@ void options_free(struct options *options)
 	if (options->popt_context)
 		poptFreeContext(options->popt_context);
 	options->popt_context = NULL;
+	free(options->arguments);
+	options->arguments = NULL;
+	free(options->json_path);
+	options->json_path = NULL;
+	for (unsigned int i = 0; i < options->guard.num_expects; i++)
+		expect_free(&options->guard.expects[i]);
+	free(options->guard.expects);
+	options->guard.expects = NULL;
+	options->guard.num_expects = 0;
 }

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "guard.h"
+
 #define OPTIONS_DEFAULT_PAGES 4096u
 
 enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
@@ -14,13 +16,18 @@ enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
 struct options {
 	bool is_zero; /* no source: write zeros */
 	enum on_error on_error;
+	struct guard_options guard;
+	bool has_lock;	 /* the user chose guard.lock_mode */
+	bool has_json;	 /* the plan as JSON */
+	char *json_path; /* owned; NULL: on standard output */
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;
-	const char **operands; /* owned by popt_context */
-	void *popt_context;    /* owned */
+	const char **operands;	/* owned by popt_context */
+	const char **arguments; /* owned: the command line, as popt gets it */
+	void *popt_context;	/* owned */
 };
 
 enum options_outcome {

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* -- devices by tag ------------------------------------------------------------------------------ */
+
 /* All devices that carry the tag; stops at the second. */
 static int find_devices(blkid_cache cache, const char *type, const char *value, char **path, char **other)
 {
@@ -52,4 +54,136 @@ out:
 	free(type);
 	free(value);
 	return ret;
+}
+
+/* -- contents ------------------------------------------------------------------------------------ */
+
+/* To be freed by the caller; NULL: there is no such value (or no memory, which costs a name and no more). */
+static char *get_value(blkid_probe probe, const char *name)
+{
+	const char *value;
+	size_t size; /* with its NUL */
+
+	if (blkid_probe_lookup_value(probe, name, &value, &size) || size == 0)
+		return NULL;
+	return *value ? strndup(value, size) : NULL;
+}
+
+static void free_signature(struct probe_signature *signature)
+{
+	free(signature->type);
+	free(signature->label);
+	free(signature->uuid);
+	free(signature->usage);
+}
+
+static int add_signature(blkid_probe probe, struct probe_result *result)
+{
+	struct probe_signature *signatures =
+		reallocarray(result->signatures, result->num_signatures + 1, sizeof(signatures[0]));
+	struct probe_signature *signature;
+
+	if (!signatures)
+		return -ENOMEM;
+	result->signatures = signatures;
+	signature = &signatures[result->num_signatures];
+	*signature = (struct probe_signature){ .type = get_value(probe, "TYPE") };
+	if (signature->type) {
+		signature->label = get_value(probe, "LABEL");
+		signature->uuid = get_value(probe, "UUID");
+		signature->usage = get_value(probe, "USAGE");
+	} else {
+		signature->type = get_value(probe, "PTTYPE");
+		signature->uuid = get_value(probe, "PTUUID");
+		signature->is_table = true;
+	}
+	signature->is_damaged = blkid_probe_has_value(probe, "SBBADCSUM");
+	if (signature->type)
+		result->num_signatures++;
+	else
+		free_signature(signature);
+	return 0;
+}
+
+/* As wipefs(8) looks: all there is, where a mount would be content with one; and what has a bad checksum, too. */
+static int find_signatures(blkid_probe probe, struct probe_result *result)
+{
+	int ret;
+
+	blkid_probe_enable_superblocks(probe, 1);
+	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID |
+							 BLKID_SUBLKS_USAGE | BLKID_SUBLKS_BADCSUM);
+	blkid_probe_enable_partitions(probe, 1);
+	blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT);
+	errno = 0;
+	while ((ret = blkid_do_probe(probe)) == 0) {
+		ret = add_signature(probe, result);
+		if (ret)
+			return ret;
+		errno = 0;
+	}
+	/* 1: nothing more */
+	return ret < 0 ? -(errno ? errno : EIO) : 0;
+}
+
+static int find_partitions(blkid_probe probe, struct probe_result *result)
+{
+	blkid_partlist list;
+	int num;
+
+	blkid_reset_probe(probe);
+	list = blkid_probe_get_partitions(probe);
+	num = list ? blkid_partlist_numof_partitions(list) : 0;
+	if (num <= 0)
+		return 0;
+	result->partitions = calloc((size_t)num, sizeof(result->partitions[0]));
+	if (!result->partitions)
+		return -ENOMEM;
+	for (int i = 0; i < num; i++) {
+		blkid_partition partition = blkid_partlist_get_partition(list, i);
+
+		if (!partition)
+			continue;
+		result->partitions[result->num_partitions++] = (struct probe_partition){
+			.number = (unsigned int)blkid_partition_get_partno(partition),
+			.sector = (uint64_t)blkid_partition_get_start(partition),
+			.count = (uint64_t)blkid_partition_get_size(partition),
+			.is_container = blkid_partition_is_extended(partition),
+		};
+	}
+	return 0;
+}
+
+int probe_contents(int fd, uint64_t offset, uint64_t bytes, struct probe_result *result)
+{
+	blkid_probe probe = blkid_new_probe();
+	int ret;
+
+	*result = (struct probe_result){ .signatures = NULL };
+	if (!probe)
+		return -ENOMEM;
+	errno = 0;
+	if (blkid_probe_set_device(probe, fd, (blkid_loff_t)offset, (blkid_loff_t)bytes)) {
+		ret = -(errno ? errno : EIO);
+		goto out;
+	}
+	ret = find_signatures(probe, result);
+	for (size_t i = 0; ret == 0 && i < result->num_signatures; i++) {
+		if (result->signatures[i].is_table) {
+			ret = find_partitions(probe, result);
+			break;
+		}
+	}
+out:
+	blkid_free_probe(probe);
+	return ret;
+}
+
+void probe_free(struct probe_result *result)
+{
+	for (size_t i = 0; i < result->num_signatures; i++)
+		free_signature(&result->signatures[i]);
+	free(result->signatures);
+	free(result->partitions);
+	*result = (struct probe_result){ .signatures = NULL };
 }

@@ -165,17 +165,6 @@ static bool is_slip(const char *suffix, bool has_prefix)
 
 /* -- messages ------------------------------------------------------------------------------------ */
 
-/* For people: characters, not bytes. */
-static size_t count_characters(const char *text, size_t bytes)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < bytes; i++)
-		if (((unsigned char)text[i] & 0xc0) != 0x80)
-			n++;
-	return n;
-}
-
 static int refuse(const struct parser *p, char *message)
 {
 	*p->message = message;
@@ -186,7 +175,7 @@ static int refuse(const struct parser *p, char *message)
 static int refuse_at(const struct parser *p, size_t at, const char *reason)
 {
 	char *whole = text_printable(p->text), *rest = text_printable(p->text + at), *message = NULL;
-	size_t character = count_characters(p->text, at) + 1;
+	size_t character = text_count(p->text, at) + 1;
 
 	if (whole && rest && *rest)
 		message = format("'%s': wrong at character %zu, '%s': %s; if all of it is a path, add a ':' at its end",

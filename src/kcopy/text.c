@@ -5,7 +5,6 @@
  */
 #include "text.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -92,4 +91,32 @@ char *text_printable(const char *name)
 	}
 	*out = '\0';
 	return text;
+}
+
+bool text_is_utf8(const char *text)
+{
+	const unsigned char *in = (const unsigned char *)text;
+	uint32_t code;
+
+	while (*in) {
+		size_t length = decode(in, &code);
+
+		if (!length)
+			return false;
+		in += length;
+	}
+	return true;
+}
+
+size_t text_count(const char *text, size_t bytes)
+{
+	size_t i, n = 0;
+	uint32_t code;
+
+	for (i = 0; i < bytes; n++) {
+		size_t length = decode((const unsigned char *)text + i, &code);
+
+		i += length ? length : 1;
+	}
+	return n;
 }

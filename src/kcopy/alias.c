@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "alias.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/major.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+/* Devices that may have something to do with one another; the overlap is looked at later. */
+struct family {
+	dev_t *members; /* owned */
+	size_t num, room;
+	int error; /* -ENOMEM */
+};
+
+static void add(struct family *family, dev_t rdev)
+{
+	dev_t *members;
+
+	for (size_t i = 0; i < family->num; i++)
+		if (family->members[i] == rdev)
+			return;
+	if (family->num == family->room) {
+		members = reallocarray(family->members, family->room + 32, sizeof(members[0]));
+		if (!members) {
+			family->error = -ENOMEM;
+			return;
+		}
+		family->members = members;
+		family->room += 32;
+	}
+	family->members[family->num++] = rdev;
+}
+
+/* The device number in a file of sysfs, in a directory's entry, or 0. */
+static dev_t read_number(const char *directory, const char *entry, const char *file)
+{
+	unsigned int major_number, minor_number;
+	char path[600];
+	FILE *stream;
+	dev_t ret = 0;
+
+	snprintf(path, sizeof(path), "%s/%s/%s", directory, entry, file);
+	stream = fopen(path, "re");
+	if (!stream)
+		return 0;
+	if (fscanf(stream, "%u:%u", &major_number, &minor_number) == 2)
+		ret = makedev(major_number, minor_number);
+	fclose(stream);
+	return ret;
+}
+
+/* @needed: a file that an entry must have, or NULL. */
+static void add_entries(struct family *family, const char *directory, const char *needed)
+{
+	struct dirent *entry;
+	char path[600];
+	DIR *dir = opendir(directory);
+
+	while (dir && (entry = readdir(dir))) {
+		dev_t rdev;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/%s", directory, entry->d_name, needed ? needed : "dev");
+		if (access(path, F_OK))
+			continue;
+		rdev = read_number(directory, entry->d_name, "dev");
+		if (rdev)
+			add(family, rdev);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+dev_t alias_whole_disk(dev_t rdev)
+{
+	char path[96], partition[128];
+	dev_t disk = 0;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	snprintf(partition, sizeof(partition), "%s/partition", path);
+	if (access(partition, F_OK) == 0)
+		disk = read_number(path, "..", "dev");
+	return disk ? disk : rdev;
+}
+
+char *alias_path(dev_t rdev)
+{
+	char link[64], target[512], *path = NULL;
+	const char *slash;
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	length = readlink(link, target, sizeof(target) - 1);
+	if (length < 0)
+		return NULL;
+	target[length] = '\0';
+	slash = strrchr(target, '/');
+	if (asprintf(&path, "/dev/%s", slash ? slash + 1 : target) < 0)
+		return NULL;
+	for (char *bang = strchr(path, '!'); bang; bang = strchr(bang, '!'))
+		*bang = '/'; /* as the kernel writes cciss/c0d0 */
+	return path;
+}
+
+int alias_open(const char *path, dev_t rdev, int flags)
+{
+	struct stat st;
+	int fd = open(path, flags | O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == rdev)
+		return fd;
+	close(fd);
+	return -ENOENT;
+}
+
+/* A partition's disk, a disk's partitions, what is below and above. */
+static void add_relatives(struct family *family, dev_t rdev)
+{
+	dev_t disk = alias_whole_disk(rdev);
+	char path[96], below[128];
+
+	add(family, disk);
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	if (disk == rdev)
+		add_entries(family, path, "partition");
+	snprintf(below, sizeof(below), "%s/slaves", path);
+	add_entries(family, below, NULL);
+	snprintf(below, sizeof(below), "%s/holders", path);
+	add_entries(family, below, NULL);
+}
+
+/*
+ * A loop device that we may not open: sysfs names its file for everybody. True: that is a regular file, and another than
+ * the region's, and the region is not on a loop device itself.
+ */
+static bool is_elsewhere(const struct io_region *region, dev_t rdev)
+{
+	char path[96], name[PATH_MAX] = "";
+	struct stat own, st;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/loop/backing_file", major(rdev), minor(rdev));
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fgets(name, sizeof(name), file))
+		name[strcspn(name, "\n")] = '\0';
+	fclose(file);
+	if (fstat(kcopyd_device_fd(region->bdev), &own) || stat(name, &st) || !S_ISREG(st.st_mode))
+		return false;
+	if (S_ISBLK(own.st_mode))
+		return major(own.st_rdev) != LOOP_MAJOR;
+	return own.st_dev != st.st_dev || own.st_ino != st.st_ino;
+}
+
+/* 1: it is another name of the region's; 0: it is not, or holds nothing (an empty drive). @path: owned by the caller. */
+static int ask_member(const struct io_region *region, dev_t rdev, char **path)
+{
+	int fd, ret;
+
+	*path = alias_path(rdev);
+	if (!*path)
+		return 0; /* it has gone */
+	fd = alias_open(*path, rdev, 0);
+	if (fd == -ENXIO || fd == -ENOMEDIUM || fd == -ENODEV || (fd == -EACCES && is_elsewhere(region, rdev)))
+		return 0;
+	if (fd < 0)
+		return fd;
+	ret = kcopyd_region_is_behind(region, fd);
+	close(fd);
+	return ret == -ENXIO ? 0 : ret;
+}
+
+static int add_alias(struct aliases *aliases, dev_t rdev, char *path)
+{
+	struct alias *items = reallocarray(aliases->items, aliases->num + 1, sizeof(items[0]));
+
+	if (!items) {
+		free(path);
+		return -ENOMEM;
+	}
+	aliases->items = items;
+	items[aliases->num++] = (struct alias){ .path = path, .rdev = rdev };
+	return 0;
+}
+
+/* A loop device says what it stands on, but nothing says which loop devices stand on it: each of them is asked. */
+static int add_loops(struct family *family, const struct io_region *region)
+{
+	struct family loops = { .members = NULL };
+	int ret = 0, error;
+	char *path;
+
+	add_entries(&loops, "/sys/block", "loop/backing_file");
+	for (size_t i = 0; i < loops.num; i++) {
+		error = ask_member(region, loops.members[i], &path);
+		free(path);
+		if (error == 1)
+			add(family, loops.members[i]);
+		else if (error && ret == 0)
+			ret = error;
+	}
+	free(loops.members);
+	return ret ? ret : loops.error;
+}
+
+int aliases_find(const struct io_region *region, struct aliases *aliases)
+{
+	struct family family = { .members = NULL };
+	struct stat st;
+	int ret, error;
+	dev_t own;
+
+	*aliases = (struct aliases){ .items = NULL };
+	if (fstat(kcopyd_device_fd(region->bdev), &st))
+		return -errno;
+	own = S_ISBLK(st.st_mode) ? st.st_rdev : 0;
+	if (own)
+		add(&family, own);
+	ret = add_loops(&family, region);
+	for (size_t i = 0; i < family.num; i++)
+		add_relatives(&family, family.members[i]);
+	for (size_t i = 0; i < family.num; i++) {
+		char *path = NULL;
+
+		if (family.members[i] == own)
+			continue;
+		error = ask_member(region, family.members[i], &path);
+		if (error == 1) {
+			error = add_alias(aliases, family.members[i], path);
+			path = NULL;
+		}
+		free(path);
+		if (error && ret == 0)
+			ret = error;
+	}
+	free(family.members);
+	return ret ? ret : family.error;
+}
+
+void aliases_free(struct aliases *aliases)
+{
+	for (size_t i = 0; i < aliases->num; i++)
+		free(aliases->items[i].path);
+	free(aliases->items);
+	*aliases = (struct aliases){ .items = NULL };
+}

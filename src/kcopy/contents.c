@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "contents.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "probe.h"
+#include "text.h"
+#include "units.h"
+
+/* What of a table is where, at each end of the disk: a GPT of 128 entries, or any other that libblkid knows. */
+#define GPT_BLOCKS 34
+#define OTHER_TABLE_BYTES 32768u
+
+/* Of each end of a device, where nearly all signatures are. */
+#define READ_AHEAD_BYTES (576u << 10)
+
+struct search {
+	int fd; /* for reading, through the page cache */
+	uint64_t device_bytes;
+	uint64_t offset, end; /* of the region, in bytes, clipped to what is there */
+	unsigned int block;   /* the logical block, bytes */
+	dev_t rdev;	      /* 0: a file */
+	struct contents *contents;
+};
+
+void contents_free(struct contents *contents)
+{
+	for (size_t i = 0; i < contents->num; i++) {
+		struct content *item = &contents->items[i];
+
+		free(item->text);
+		free(item->node);
+		free(item->type);
+		free(item->label);
+		free(item->uuid);
+	}
+	free(contents->items);
+	*contents = (struct contents){ .items = NULL };
+}
+
+/* -- in words ------------------------------------------------------------------------------------ */
+
+/* 'ext4 "backup", 500 GiB, UUID ...'; to be freed. NULL: no memory. */
+static char *describe(const struct content *item, const char *kind)
+{
+	char *label = item->label ? text_printable(item->label) : NULL, *uuid = NULL, *ret = NULL;
+	char size[UNITS_SIZE_CHARS];
+
+	if (item->uuid)
+		uuid = text_printable(item->uuid);
+	if (asprintf(&ret, "%s%s%s%s%s%s, %s%s%s", item->type, kind, label ? " \"" : "", label ? label : "",
+		     label ? "\"" : "", item->is_damaged ? ", damaged" : "", units_format_bytes(item->bytes, size),
+		     uuid ? ", UUID " : "", uuid ? uuid : "") < 0)
+		ret = NULL;
+	free(label);
+	free(uuid);
+	return ret;
+}
+
+static const char *kind_of(const struct probe_signature *signature)
+{
+	if (signature->usage && strcmp(signature->usage, "filesystem") == 0)
+		return " file system";
+	if (signature->usage && strcmp(signature->usage, "crypto") == 0)
+		return " encrypted volume";
+	return "";
+}
+
+static bool set_text(struct content *item, const char *form, ...) __attribute__((format(printf, 2, 3)));
+
+static bool set_text(struct content *item, const char *form, ...)
+{
+	va_list args;
+
+	va_start(args, form);
+	if (vasprintf(&item->text, form, args) < 0)
+		item->text = NULL;
+	va_end(args);
+	return item->text;
+}
+
+/* -- items --------------------------------------------------------------------------------------- */
+
+/* A new one at the end of the list, or NULL. */
+static struct content *add_item(struct search *search, uint64_t offset, uint64_t bytes)
+{
+	struct contents *contents = search->contents;
+	struct content *items = reallocarray(contents->items, contents->num + 1, sizeof(items[0]));
+
+	if (!items)
+		return NULL;
+	contents->items = items;
+	items[contents->num] = (struct content){ .offset = offset, .bytes = bytes };
+	return &items[contents->num++];
+}
+
+/* The texts change hands. */
+static void take_signature(struct content *item, struct probe_signature *signature)
+{
+	item->type = signature->type;
+	item->label = signature->label;
+	item->uuid = signature->uuid;
+	item->is_table = signature->is_table;
+	item->is_damaged = signature->is_damaged;
+	signature->type = NULL;
+	signature->label = NULL;
+	signature->uuid = NULL;
+}
+
+static bool touches(const struct search *search, uint64_t offset, uint64_t bytes)
+{
+	return offset < search->end && search->offset < offset + bytes;
+}
+
+/* The sectors of a table that begins at @offset and is for a disk of @bytes. */
+static bool touches_table(const struct search *search, const char *type, uint64_t offset, uint64_t bytes)
+{
+	uint64_t gpt = (uint64_t)GPT_BLOCKS * search->block;
+
+	if (strcmp(type, "dos") == 0)
+		return touches(search, offset, search->block);
+	if (strcmp(type, "gpt") != 0)
+		return touches(search, offset, OTHER_TABLE_BYTES);
+	if (gpt > bytes)
+		gpt = bytes;
+	return touches(search, offset, gpt) || touches(search, offset + bytes - gpt, gpt);
+}
+
+/* Something that stands alone: on the whole device, or where the region begins. */
+static int add_signature(struct search *search, struct probe_signature *signature, uint64_t offset, uint64_t bytes,
+			 size_t partitions)
+{
+	struct content *item = add_item(search, offset, bytes);
+	const char *whose = offset ? "the" : "its";
+	char place[48] = "", *what;
+	bool is_set;
+
+	if (!item)
+		return -ENOMEM;
+	take_signature(item, signature);
+	if (offset > 0)
+		snprintf(place, sizeof(place), " at sector %" PRIu64, offset / KCOPYD_SECTOR_BYTES);
+	if (item->is_table)
+		return set_text(item, "%s partition table (%s, %zu partition%s)%s", whose, item->type, partitions,
+				partitions == 1 ? "" : "s", place)
+			       ? 0
+			       : -ENOMEM;
+	what = describe(item, kind_of(signature));
+	is_set = what && set_text(item, "%s %s%s", whose, what, place);
+	free(what);
+	return is_set ? 0 : -ENOMEM;
+}
+
+/* -- partitions ---------------------------------------------------------------------------------- */
+
+/* The kernel's number of a partition that begins at @sector; sysfs, below a disk's directory. */
+static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
+{
+	char path[400];
+	unsigned long long start = 0;
+	FILE *file;
+	bool ret;
+
+	snprintf(path, sizeof(path), "%s/%s/partition", disk, name);
+	if (access(path, F_OK))
+		return false;
+	snprintf(path, sizeof(path), "%s/%s/start", disk, name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	ret = fscanf(file, "%llu", &start) == 1 && start == sector;
+	fclose(file);
+	return ret;
+}
+
+/* "/dev/sdc1", if the kernel knows the partition; to be freed, or NULL. */
+static char *find_node(dev_t rdev, uint64_t sector)
+{
+	char path[64], *ret = NULL;
+	struct dirent *entry;
+	DIR *dir;
+
+	if (!rdev)
+		return NULL;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	dir = opendir(path);
+	while (dir && !ret && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && is_partition_at(path, entry->d_name, sector) &&
+		    asprintf(&ret, "/dev/%s", entry->d_name) < 0)
+			ret = NULL;
+	if (dir)
+		closedir(dir);
+	for (char *bang = ret ? strchr(ret, '!') : NULL; bang; bang = strchr(bang, '!'))
+		*bang = '/'; /* as the kernel writes cciss/c0d0 */
+	return ret;
+}
+
+/* @signature NULL: nothing that is known. */
+static int add_partition(struct search *search, const struct probe_partition *partition,
+			 struct probe_signature *signature)
+{
+	struct content *item =
+		add_item(search, partition->sector * KCOPYD_SECTOR_BYTES, partition->count * KCOPYD_SECTOR_BYTES);
+	char name[48], size[UNITS_SIZE_CHARS], *what = NULL;
+	bool is_set;
+
+	if (!item)
+		return -ENOMEM;
+	item->partition = partition->number;
+	item->node = find_node(search->rdev, partition->sector);
+	snprintf(name, sizeof(name), "partition %u", partition->number);
+	if (signature) {
+		take_signature(item, signature);
+		what = describe(item, item->is_table ? " partition table" : "");
+		is_set = what && set_text(item, "%s (%s)", item->node ? item->node : name, what);
+	} else {
+		is_set = set_text(item, "%s (%s, %s)", item->node ? item->node : name,
+				  partition->is_container ? "an extended partition" : "nothing known in it",
+				  units_format_bytes(item->bytes, size));
+	}
+	free(what);
+	return is_set ? 0 : -ENOMEM;
+}
+
+static bool is_region(const struct search *search, const struct probe_partition *partition)
+{
+	return partition->sector * KCOPYD_SECTOR_BYTES == search->offset &&
+	       (partition->sector + partition->count) * KCOPYD_SECTOR_BYTES == search->end;
+}
+
+/* What is in an extended partition are other partitions, and the links between them. */
+static bool is_within_logical(const struct search *search, const struct probe_result *disk,
+			      const struct probe_partition *container)
+{
+	for (size_t i = 0; i < disk->num_partitions; i++) {
+		const struct probe_partition *partition = &disk->partitions[i];
+
+		if (partition != container && partition->sector > container->sector &&
+		    partition->sector * KCOPYD_SECTOR_BYTES <= search->offset &&
+		    (partition->sector + partition->count) * KCOPYD_SECTOR_BYTES >= search->end)
+			return true;
+	}
+	return false;
+}
+
+static int search_partition(struct search *search, const struct probe_result *disk,
+			    const struct probe_partition *partition)
+{
+	uint64_t offset = partition->sector * KCOPYD_SECTOR_BYTES, bytes = partition->count * KCOPYD_SECTOR_BYTES;
+	struct probe_result result = { .signatures = NULL };
+	int ret = 0;
+
+	if (partition->sector >= search->device_bytes / KCOPYD_SECTOR_BYTES || !touches(search, offset, bytes))
+		return 0;
+	if (partition->is_container)
+		return is_within_logical(search, disk, partition) ? 0 : add_partition(search, partition, NULL);
+	/* A table may promise more than the device has. */
+	if (bytes > search->device_bytes - offset)
+		bytes = search->device_bytes - offset;
+	ret = probe_contents(search->fd, offset, bytes, &result);
+	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
+		ret = add_partition(search, partition, &result.signatures[i]);
+	if (ret == 0 && result.num_signatures == 0 && !is_region(search, partition))
+		ret = add_partition(search, partition, NULL);
+	probe_free(&result);
+	return ret;
+}
+
+/* -- the search ---------------------------------------------------------------------------------- */
+
+static int search_device(struct search *search, bool *is_partition)
+{
+	struct probe_result disk;
+	int ret = probe_contents(search->fd, 0, search->device_bytes, &disk);
+
+	*is_partition = false;
+	for (size_t i = 0; ret == 0 && i < disk.num_signatures; i++)
+		if (!disk.signatures[i].is_table ||
+		    touches_table(search, disk.signatures[i].type, 0, search->device_bytes))
+			ret = add_signature(search, &disk.signatures[i], 0, search->device_bytes, disk.num_partitions);
+	for (size_t i = 0; ret == 0 && i < disk.num_partitions; i++) {
+		ret = search_partition(search, &disk, &disk.partitions[i]);
+		if (disk.partitions[i].sector * KCOPYD_SECTOR_BYTES == search->offset)
+			*is_partition = true;
+	}
+	probe_free(&disk);
+	return ret;
+}
+
+/* Where no table says that something begins: a file system at an offset of its own. */
+static int search_region(struct search *search)
+{
+	struct probe_result result;
+	uint64_t bytes = search->end - search->offset;
+	int ret = probe_contents(search->fd, search->offset, bytes, &result);
+
+	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
+		ret = add_signature(search, &result.signatures[i], search->offset, bytes, result.num_partitions);
+	probe_free(&result);
+	return ret;
+}
+
+/*
+ * Another descriptor of the very same device or file, since that of the copy bypasses the page cache. Not a timestamp
+ * changes, if we may have it so.
+ */
+static int open_for_reading(const struct block_device *bdev)
+{
+	char path[48];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", kcopyd_device_fd(bdev));
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | O_NOATIME);
+	if (fd < 0 && errno == EPERM)
+		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+/*
+ * libblkid reads page by page, each when it has got the one before; almost all of them are at the two ends. Asked for at
+ * once they take the time of two.
+ */
+static void read_ahead(int fd, uint64_t bytes)
+{
+	uint64_t last = bytes > READ_AHEAD_BYTES ? bytes - READ_AHEAD_BYTES : 0;
+
+	posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
+	posix_fadvise(fd, (off_t)last, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
+}
+
+int contents_find(const struct io_region *region, dev_t rdev, struct contents *contents)
+{
+	struct search search = { .contents = contents, .rdev = rdev };
+	bool is_partition;
+	int ret;
+
+	*contents = (struct contents){ .items = NULL };
+	search.device_bytes = kcopyd_device_bytes(region->bdev);
+	search.block = kcopyd_device_logical_block(region->bdev);
+	search.offset = region->sector * KCOPYD_SECTOR_BYTES;
+	search.end = search.offset + region->count * KCOPYD_SECTOR_BYTES;
+	if (search.end > search.device_bytes)
+		search.end = search.device_bytes;
+	if (search.offset >= search.end)
+		return 0; /* a file that grows */
+	search.fd = open_for_reading(region->bdev);
+	if (search.fd < 0)
+		return search.fd;
+	/*
+	 * What a disk's page cache holds of a partition may be older than the partition: mkfs went through the cache of
+	 * the partition's own node.
+	 */
+	if (rdev) {
+		posix_fadvise(search.fd, 0, 0, POSIX_FADV_DONTNEED);
+		read_ahead(search.fd, search.device_bytes);
+	}
+	ret = search_device(&search, &is_partition);
+	if (ret == 0 && search.offset > 0 && !is_partition)
+		ret = search_region(&search);
+	close(search.fd);
+	return ret;
+}

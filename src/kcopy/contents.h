@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What stands in a region that is to be overwritten: file systems, swap, RAID and LVM members, encrypted volumes,
+ * partition tables and the partitions of them. Reads only.
+ */
+#ifndef KCOPY_CONTENTS_H
+#define KCOPY_CONTENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kcopyd.h"
+
+struct content {
+	char *text; /* owned, as are the others: for people, printable: /dev/sdc1 (ext4 "backup", 500 GiB) */
+	char *node; /* a partition's device node, or NULL */
+	unsigned int partition; /* its number, or 0 */
+	char *type;		/* as libblkid calls it; NULL: a partition that holds nothing known */
+	char *label, *uuid;	/* or NULL; as found, not printable */
+	uint64_t offset, bytes; /* where it stands on the device or file, as far as that is known */
+	bool is_table;		/* a partition table */
+	bool is_damaged;	/* its checksum is wrong */
+};
+
+struct contents {
+	struct content *items; /* owned */
+	size_t num;
+};
+
+/*
+ * @region's device is open; @rdev is its number, 0 for a file. 0, or -errno if it cannot be read: then nobody knows
+ * what is there. contents_free() is due in both cases.
+ */
+int contents_find(const struct io_region *region, dev_t rdev, struct contents *contents);
+void contents_free(struct contents *contents);
+
+#endif

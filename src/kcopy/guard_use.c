@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "guard_use.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <linux/major.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "alias.h"
+#include "log.h"
+#include "use.h"
+
+/* How many loop devices may stand on one another; libkcopyd has the same bound. */
+#define MAX_LOOPS 16
+
+/* More sectors than any file can have: a file is looked at as a whole. */
+#define ALL_SECTORS ((sector_t)1 << 54)
+
+#define UNCERTAIN "%s: whether its storage is in use by another name cannot be told in full: %s"
+
+/* What a loop device stands on. 0 or -errno. */
+static int ask_loop(dev_t rdev, struct loop_info64 *info)
+{
+	char *path = alias_path(rdev);
+	int fd = path ? alias_open(path, rdev, 0) : -ENXIO, ret;
+
+	free(path);
+	if (fd < 0)
+		return fd;
+	ret = ioctl(fd, LOOP_GET_STATUS64, info) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Is @rdev a loop device, or a partition of one, that stands on the operand's disk or file, at whatever depth? */
+static bool stands_on(dev_t rdev, const struct operand *operand)
+{
+	dev_t own = operand->is_block ? alias_whole_disk(operand->rdev) : 0, disk = alias_whole_disk(rdev);
+	struct loop_info64 info;
+
+	if (operand->is_block && disk == own)
+		return false;
+	for (int level = 0; level < MAX_LOOPS && major(disk) == LOOP_MAJOR; level++) {
+		if (ask_loop(disk, &info))
+			return false;
+		if (!info.lo_rdevice)
+			return !operand->is_block && info.lo_device == operand->file_dev &&
+			       info.lo_inode == operand->file_inode;
+		disk = alias_whole_disk((dev_t)info.lo_rdevice);
+		if (operand->is_block && disk == own)
+			return true;
+	}
+	return false;
+}
+
+/* What is an operand itself is a matter of overlap. */
+static bool is_operand(const struct guard *guard, dev_t rdev)
+{
+	for (unsigned int i = guard->has_source ? 0 : 1; i <= guard->num_dests; i++)
+		if (guard->operands[i].is_block && guard->operands[i].rdev == rdev)
+			return true;
+	return false;
+}
+
+/* Our own claim keeps others from a disk and all its partitions. */
+static bool is_claimed_by_us(const struct guard *guard, dev_t rdev)
+{
+	dev_t disk = alias_whole_disk(rdev);
+
+	for (unsigned int i = 1; i <= guard->num_dests; i++)
+		if (guard->operands[i].is_block && guard->operands[i].bdev &&
+		    alias_whole_disk(guard->operands[i].rdev) == disk)
+			return true;
+	return false;
+}
+
+static bool is_busy(const struct alias *alias)
+{
+	int fd = alias_open(alias->path, alias->rdev, O_EXCL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd == -EBUSY;
+}
+
+/* Another name of a destination's sectors. */
+static void look_at_alias(const struct guard *guard, struct operand *operand, const struct alias *alias)
+{
+	char *own = NULL, *all = NULL;
+
+	if (is_operand(guard, alias->rdev))
+		return;
+	if (stands_on(alias->rdev, operand)) {
+		own = use_describe_own(alias->rdev);
+		operand_problem(operand, "is in use: it backs %s%s%s; release it first (losetup -d)", alias->path,
+				own ? ", " : "", own ? own : "");
+	} else if (!is_claimed_by_us(guard, alias->rdev) && is_busy(alias)) {
+		own = use_describe_own(alias->rdev);
+		/*
+		 * Held by a device that is built on it or on its disk, or through a partition: these are looked at by
+		 * themselves.
+		 */
+		all = own ? NULL : use_describe(alias->rdev);
+		if (!own && !all)
+			all = use_describe(alias_whole_disk(alias->rdev));
+		if (own || !all)
+			operand_problem(operand, "is in use: it is %s, too, which is %s; release it first", alias->path,
+					own ? own : "held by another program");
+	}
+	free(own);
+	free(all);
+}
+
+/* To be freed; NULL: nobody uses it. */
+static char *describe_file(const struct operand *operand)
+{
+	char *use = use_describe_file(operand->file_dev, operand->file_inode), *holder;
+
+	if (use)
+		return use;
+	holder = lock_find_record_lock(kcopyd_device_fd(operand->bdev));
+	if (holder && asprintf(&use, "it is locked by %s", holder) < 0)
+		use = NULL;
+	free(holder);
+	return use;
+}
+
+static void check_destination(const struct guard *guard, struct operand *operand)
+{
+	struct io_region region = operand->region;
+	char *use = NULL;
+	int ret;
+
+	if (!operand->is_block) {
+		use = describe_file(operand);
+		region.sector = 0;
+		region.count = ALL_SECTORS;
+	}
+	if (use) {
+		operand_problem(operand, "is in use: %s; release it first", use);
+		free(use);
+		return;
+	}
+	ret = aliases_find(&region, &operand->aliases);
+	for (size_t i = 0; i < operand->aliases.num; i++)
+		look_at_alias(guard, operand, &operand->aliases.items[i]);
+	if (ret == 0)
+		return;
+	/* An ordinary user may not ask loop devices; of most, sysfs has said that they stand on other files. */
+	if (ret == -EACCES && !operand->is_block)
+		log_detail(UNCERTAIN, operand->name, strerror(-ret));
+	else
+		log_warning(UNCERTAIN, operand->name, strerror(-ret));
+}
+
+/* -- the source ---------------------------------------------------------------------------------- */
+
+/* @use: by whom, or NULL; freed here. @name: of what, if not of the source itself. */
+static void warn_of_writers(const struct operand *operand, const char *name, char *use)
+{
+	if (use)
+		log_warning(
+			"%s: %s%s%s and may change while it is read: the copy may not be consistent; "
+			"copy a snapshot, or keep its writers away until kcopy ends (fsfreeze -f, mount -o remount,ro)",
+			operand->name, name ? name : "", name ? " is " : "is ", use);
+	free(use);
+}
+
+static void check_source(const struct operand *operand)
+{
+	struct aliases aliases;
+
+	if (operand->is_block)
+		warn_of_writers(operand, NULL, use_describe_writing(operand->rdev));
+	else
+		warn_of_writers(operand, NULL, use_describe_swap_file(operand->file_dev, operand->file_inode));
+	aliases_find(&operand->region, &aliases);
+	for (size_t i = 0; i < aliases.num; i++)
+		warn_of_writers(operand, aliases.items[i].path, use_describe_writing(aliases.items[i].rdev));
+	aliases_free(&aliases);
+}
+
+void guard_check_use(struct guard *guard)
+{
+	if (guard->has_source && guard->operands[0].region.bdev)
+		check_source(&guard->operands[0]);
+	for (unsigned int i = 1; i <= guard->num_dests; i++)
+		if (guard->operands[i].region.bdev)
+			check_destination(guard, &guard->operands[i]);
+}

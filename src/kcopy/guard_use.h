@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pre-flight's part that asks who else uses what is to be written or read, by all its names. Devices that are open
+ * are claimed already (O_EXCL): this finds what the claim does not reach.
+ */
+#ifndef KCOPY_GUARD_USE_H
+#define KCOPY_GUARD_USE_H
+
+#include "guard.h"
+
+/* All operands are open and placed. Prints what forbids the copy, of destinations; and warns, of the source. */
+void guard_check_use(struct guard *guard);
+
+#endif
