@@ -116,13 +116,15 @@ void narrow_good(struct narrow *narrow)
 {
 	bool has_sibling = top(narrow)->has_sibling;
 
-	narrow->run = 0;
 	narrow->tries = 0;
 	if (narrow->sample) {
+		/* The span is looked at closely, but most of it is bad: no retries yet. */
+		narrow->run = NARROW_RUN_RETRIES;
 		narrow->sample = 0;
 		set_bad(narrow, top(narrow));
 		return;
 	}
+	narrow->run = 0;
 	narrow->depth--;
 	/* The whole was bad and this half is not: no need to try the other as a whole. */
 	if (has_sibling)

@@ -7,7 +7,7 @@
  * Where nothing succeeds any more it asks less: after NARROW_RUN_RETRIES bad blocks in a row there are no further tries,
  * and after NARROW_RUN_SAMPLE a range that fails as a whole is called bad as a whole if its last, its first and its
  * middle block fail, too. So an area that is bad throughout is found exactly, and a dead device costs no try per block.
- * A single success ends either.
+ * A success ends this; one of a sample has what was sampled looked at block by block.
  */
 #ifndef KCOPYD_NARROW_H
 #define KCOPYD_NARROW_H
