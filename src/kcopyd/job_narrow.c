@@ -148,7 +148,9 @@ static void attempt_failed(struct narrowing *narrowing, const struct lane_reques
 	uint32_t start, bytes;
 
 	narrowing->error = request->error;
-	if (is_gone_error(request->error) || is_absent(region_of(narrowing)->bdev)) {
+	if (!is_gone_error(request->error) && is_absent(region_of(narrowing)->bdev))
+		narrowing->error = -ENODEV;
+	if (is_gone_error(narrowing->error)) {
 		start = narrow_stop_at(&narrowing->narrow, request->done);
 		add_bad(narrowing, start, chunk_bytes(narrowing->chunk) - start, true);
 	} else if (narrow_bad(&narrowing->narrow, request->done, &start, &bytes)) {

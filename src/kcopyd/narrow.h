@@ -18,7 +18,7 @@
 /* A range of 2^32 bytes in blocks of 512 splits 23 times; each split leaves one span waiting. */
 #define NARROW_DEPTH 26
 
-#define NARROW_RUN_RETRIES 64u
+#define NARROW_RUN_RETRIES 16u
 #define NARROW_RUN_SAMPLE 256u
 
 struct narrow {
