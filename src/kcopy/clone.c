@@ -288,6 +288,7 @@ static int run_jobs(struct clone *clone)
 		return ret;
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
+	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	tell_plan(clone, pages);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	if (clone->guard.has_source)

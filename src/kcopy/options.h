@@ -8,12 +8,15 @@
 #include <stdbool.h>
 
 #define OPTIONS_DEFAULT_PAGES 4096u
+#define OPTIONS_DEFAULT_RETRIES 2u
+#define OPTIONS_MOST_RETRIES 1000u
 
 enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
 
 struct options {
 	bool is_zero; /* no source: write zeros */
 	enum on_error on_error;
+	unsigned int retries; /* of a place that failed */
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
 	bool is_quiet;
