@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside a job: its chunks and their requests, for job.c and its parts, job_read.c, job_write.c and job_narrow.c, alone.
- * All on the client's thread. An operand is an index into the destinations, or num_dests: the source.
+ * Inside a job: its chunks and their requests, for job.c and its parts, job_read.c, job_write.c and job_narrow.c,
+ * alone. All on the client's thread. An operand is an index into the destinations, or num_dests: the source.
  */
 #ifndef KCOPYD_JOB_CHUNK_H
 #define KCOPYD_JOB_CHUNK_H
@@ -38,8 +38,8 @@ struct chunk {
 };
 
 /*
- * What becomes of an operand's failed transfers. One chunk at a time is narrowed down: the first that the operand has not
- * settled, so that the first bad block is found before any other.
+ * What becomes of an operand's failed transfers. One chunk at a time is narrowed down: the first that the operand has
+ * not settled, so that the first bad block is found before any other.
  */
 struct narrowing {
 	struct job *job;

@@ -27,8 +27,8 @@ static const struct io_region *region_of(const struct narrowing *narrowing)
 }
 
 /*
- * What narrowing down ends with. For a file's writes it is what direct I/O needs: a part of it would go to the page cache,
- * which takes it and fails later.
+ * What narrowing down ends with. For a file's writes it is what direct I/O needs: a part of it would go to the page
+ * cache, which takes it and fails later.
  */
 static uint32_t find_block(const struct narrowing *narrowing)
 {
@@ -71,8 +71,8 @@ static bool is_gone_error(int error)
 }
 
 /*
- * A device that was removed answers every transfer with EIO or ENOSPC, but it has no size any more: set_capacity(disk, 0)
- * in del_gendisk() (block/genhd.c). The kernel answers without asking the device.
+ * A device that was removed answers every transfer with EIO or ENOSPC, but it has no size any more: del_gendisk()
+ * (block/genhd.c) has set_capacity(disk, 0). The kernel answers without asking the device.
  */
 static bool is_absent(const struct block_device *bdev)
 {
@@ -189,8 +189,8 @@ static bool is_wanted(const struct narrowing *narrowing)
 }
 
 /*
- * Nobody wants the rest any more, from byte @start on, where narrow_stop_at() stopped. If nothing bad was found in it yet, that it could not be
- * transferred as a whole is true all the same.
+ * Nobody wants the rest any more, from byte @start on, where narrow_stop_at() stopped. If nothing bad was found in it
+ * yet, that it could not be transferred as a whole is true all the same.
  */
 static void give_up(struct narrowing *narrowing, uint32_t start)
 {

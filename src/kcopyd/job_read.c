@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#include "device.h"
-
 void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 {
 	struct job *job = chunk->job;

@@ -245,7 +245,9 @@ void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end)
 	settle(chunk, dest);
 }
 
-/* What holds for a device holds for every destination on it. Never tried again: the kernel tells of a lost write once. */
+/*
+ * What holds for a device holds for every destination on it. Never tried again: the kernel tells of a lost write once.
+ */
 static void flush_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct job *job = chunk->job;

@@ -98,8 +98,9 @@ void kcopyd_client_destroy(struct kcopyd_client *kc);
 void kcopyd_client_cancel(struct kcopyd_client *kc);
 
 /*
- * How often a place that failed is tried again, a little later each time (0.1 s, 0.2 s ... 5 s), before it is called bad:
- * 2 times unless this is called, before the client's first job. Nothing else waits meanwhile but what needs that place.
+ * How often a place that failed is tried again, a little later each time (0.1 s, 0.2 s ... 5 s), before it is called
+ * bad: 2 times unless this is called, before the client's first job. Neither the client's thread nor another device
+ * waits meanwhile; but the chunk keeps its pages, so that others may come to wait for those.
  */
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 

@@ -4,10 +4,10 @@
  * arithmetic: it says what to try next and is told what came of it. A good block succeeds once; a block is called bad
  * only after an attempt at it alone and as many further ones as there are retries.
  *
- * Where nothing succeeds any more it asks less: after NARROW_RUN_RETRIES bad blocks in a row there are no further tries,
- * and after NARROW_RUN_SAMPLE a range that fails as a whole is called bad as a whole if its last, its first and its
- * middle block fail, too. So an area that is bad throughout is found exactly, and a dead device costs no try per block.
- * A success ends this; one of a sample has what was sampled looked at block by block.
+ * Where nothing succeeds any more it asks less: after NARROW_RUN_RETRIES bad blocks in a row there are no further
+ * tries, and after NARROW_RUN_SAMPLE a range that fails as a whole is called bad as a whole if its last, its first and
+ * its middle block fail, too. So an area that is bad throughout is found exactly, and a dead device costs no try per
+ * block. A success ends this; one of a sample has what was sampled looked at block by block.
  */
 #ifndef KCOPYD_NARROW_H
 #define KCOPYD_NARROW_H
@@ -47,8 +47,8 @@ void narrow_init(struct narrow *narrow, uint32_t block, unsigned int retries, bo
 void narrow_start(struct narrow *narrow, uint32_t start, uint32_t bytes);
 
 /*
- * What to try next; false: everything is known. To be answered by narrow_good() or narrow_bad(). If narrow->tries is not
- * 0, it failed the last time, and waiting may help.
+ * What to try next; false: everything is known. To be answered by narrow_good() or narrow_bad(). If narrow->tries is
+ * not 0, it failed the last time, and waiting may help.
  */
 bool narrow_next(struct narrow *narrow, uint32_t *start, uint32_t *bytes);
 void narrow_good(struct narrow *narrow);
