@@ -165,6 +165,30 @@ bad_read_new() {
 	bad_read_file "$file" "$image" "${ranges[@]}" && loop_new "$file" --direct-io=on "${@:2}"
 }
 
+# bad_write_file NAME IMAGE START,BYTES...: a file NAME that stores what is written to it in IMAGE; what touches one of
+# the ranges of bytes fails, as often as the number in NAME.failures says, which counts down. NAME.requests has
+# the offset and length of every write.
+bad_write_file() {
+	local file=$1 image=$2 range bad=''
+	shift 2
+	for range; do
+		bad+="[ \$4 -ge $((${range%,*} + ${range#*,})) ] || [ \$((\$4 + \$3)) -le ${range%,*} ] || bad=yes
+"
+	done
+	echo 1000000 >"$file.failures"
+	: >"$file.requests"
+	# One process for each request: for small files only. nbdkit expands none of this, its shell does.
+	# shellcheck disable=SC2016
+	nbd_file "$file" --filter=noparallel eval \
+		get_size="stat -c %s '$image'" \
+		pread="dd if='$image' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none" \
+		pwrite="echo \$4 \$3 >>'$file.requests'; bad=no; $bad
+			left=\$(cat '$file.failures')
+			if [ \$bad = yes ] && [ \$left -gt 0 ]; then echo \$((left - 1)) >'$file.failures'; echo EIO it is bad >&2; exit 1; fi
+			dd of='$image' oflag=seek_bytes seek=\$4 bs=1M iflag=fullblock conv=notrunc status=none" \
+		can_write='exit 0' can_flush='exit 0' flush='exit 0'
+}
+
 # bad_flush_file NAME IMAGE: a file that stores what is written to it in IMAGE and cannot be flushed.
 bad_flush_file() {
 	local file=$1 image=$2

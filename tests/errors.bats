@@ -52,7 +52,7 @@ eight() {
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $MIB $MIB)
 	for position in 1 2 3 4 5 6 7 8; do
 		eight
-		run kcopy --on-error=ignore source "${names[@]}"
+		run kcopy --on-error=ignore --retries=$((position == 1 ? 2 : 0)) source "${names[@]}"
 		assert_status "$(bit $position)"
 		assert_said "$bad: FAILED: write of 2048 sectors at sector 2048: No space left on device"
 		assert_same source 0 "$bad" 0 $MIB
@@ -141,18 +141,136 @@ eight() {
 	assert_same source 0 "$bad" 0 4096
 }
 
-@test "ignore: what is outside of the areas that it names was written" {
+@test "ignore: exactly the bad sectors are left out, and the line names them" {
 	need_loop
-	local bad sector count
+	local bad pages
+	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $((MIB + 512 * 1024)) 4096)
+	for pages in 4096 512 1; do
+		random_file source $((3 * MIB))
+		run kcopy --on-error=ignore --pages=$pages source "$bad"
+		assert_status 2
+		assert_said "$bad: FAILED: write of 8 sectors at sector 3072: No space left on device; wrote 3072 of 6144 sectors"
+		assert_same source 0 "$bad" 0 $((MIB + 512 * 1024))
+		assert_zeros "$bad" $((MIB + 512 * 1024)) 4096
+		assert_same source $((MIB + 516 * 1024)) "$bad" $((MIB + 516 * 1024)) $((3 * MIB - MIB - 516 * 1024))
+	done
+}
+
+@test "ignore: several bad places of source and destination, and each is exactly where it was" {
+	need_loop
+	need_nbd
+	local bad source
+	random_file image 262144
+	filled_file target 262144
+	source=$(bad_read_new "$scratch/bad-read" "$scratch/image" 1536,512 102400,2048)
+	bad_write_file "$scratch/bad-write" "$scratch/target" 8192,512 50000,100 258048,4096
+	bad=$(loop_new "$scratch/bad-write" --direct-io=on)
+	# What touches a bad place and a good one may be done in part, and then it is not said to have failed.
+	echo 4 >"/sys/block/${bad#/dev/}/queue/max_sectors_kb"
+	cp image expected
+	fill_bytes expected 1536 512 000
+	fill_bytes expected 102400 2048 000
+	fill_bytes expected 8192 512
+	fill_bytes expected 49664 512
+	fill_bytes expected 258048 4096
+	run kcopy --on-error=ignore --retries=1 "$source" "$bad" copy
+	assert_status 3
+	assert_said "READ ERROR: 5 sectors could not be read"
+	assert_said "$bad: FAILED: write of 1 sector at sector 16: Input/output error, and more errors \\(10 sectors in all\\); wrote 16 of 512"
+	assert_same expected 0 "$bad" 0 262144
+	assert_same image 0 copy 0 1536
+	assert_same image 8192 copy 8192 $((102400 - 8192))
+	assert_same image 104448 copy 104448 $((262144 - 104448))
+}
+
+@test "drop: everything before the first bad sector is written, and nothing behind it is missing from the others" {
+	need_loop
+	local bad
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $((MIB + 512 * 1024)) 4096)
 	random_file source $((3 * MIB))
-	run kcopy --on-error=ignore source "$bad"
+	run kcopy source "$bad" copy
 	assert_status 2
-	[[ $output =~ "write of "([0-9]+)" sectors at sector "([0-9]+) ]]
-	count=${BASH_REMATCH[1]} sector=${BASH_REMATCH[2]}
-	((sector <= 3072 && sector + count >= 3080 && count <= 2048))
-	assert_same source 0 "$bad" 0 $((sector * 512))
-	assert_same source $(((sector + count) * 512)) "$bad" $(((sector + count) * 512)) $((3 * MIB - (sector + count) * 512))
+	assert_said "$bad: FAILED: write of 1 sector at sector 3072: No space left on device; wrote 3072 of 6144 sectors"
+	assert_same source 0 "$bad" 0 $((MIB + 512 * 1024))
+	assert_same source 0 copy 0 $((3 * MIB))
+}
+
+@test "--retries: an error that goes away is none, and one that does not is tried so often" {
+	need_root
+	need_nbd
+	local tries
+	random_file source 8192
+	filled_file image 8192
+	bad_write_file "$scratch/bad" "$scratch/image" 4096,4096
+	run kcopy --retries=0 source bad
+	assert_status 2
+	assert_said 'bad: FAILED: write .*Input/output error'
+	tries=$((1000000 - $(<bad.failures)))
+
+	run kcopy --retries=3 source bad
+	assert_status 2
+	(($(<bad.failures) == 1000000 - 2 * tries - 3))
+
+	echo "$tries" >bad.failures
+	run kcopy --retries=1 source bad
+	assert_status 0
+	assert_not_said 'error'
+	assert_same source 0 image 0 8192
+}
+
+# vanish LOOP IMAGE: nothing is left of it, as of a disk that was pulled out.
+vanish() {
+	truncate -s 0 "$2"
+	losetup -c "$1"
+	[[ $(blockdev --getsize64 "$1") -eq 0 ]]
+}
+
+@test "a destination that vanishes is dropped without retries, and the others are complete" {
+	need_loop
+	need_nbd
+	local gone policy loop
+	for policy in drop ignore; do
+		random_file source $((4 * MIB))
+		filled_file image $((4 * MIB))
+		filled_file pulled $((4 * MIB))
+		gone=$(loop_new "$scratch/pulled")
+		gate_new slow-$policy image $((2 * MIB))
+		# It would be waited for hours.
+		kcopy_start --on-error=$policy --retries=1000 --pages=256 source "$loop" "$gone" copy
+		gate_wait slow-$policy
+		vanish "$gone" pulled
+		gate_open slow-$policy
+		kcopy_wait
+		assert_status 4
+		assert_said "$gone: FAILED: write of [0-9]+ sectors at sector [0-9]+: No such device"
+		assert_said "copy: 8192 sectors .*flushed"
+		assert_said "$loop: 8192 sectors .*flushed"
+		assert_same source 0 copy 0 $((4 * MIB))
+		assert_same source 0 image 0 $((4 * MIB))
+		losetup -d "$gone"
+		rm -f copy
+	done
+}
+
+@test "a source that vanishes ends the copy without retries" {
+	need_loop
+	need_nbd
+	local gone loop
+	random_file pulled $((4 * MIB))
+	cp pulled whole
+	filled_file image $((4 * MIB))
+	gone=$(loop_new "$scratch/pulled")
+	gate_new slow image $((2 * MIB))
+	kcopy_start --retries=1000 --pages=256 "$gone" "$loop"
+	gate_wait slow
+	vanish "$gone" pulled
+	gate_open slow
+	kcopy_wait
+	assert_status 1
+	assert_said "$gone: read of [0-9]+ sectors at sector [0-9]+: No such device"
+	assert_said "$gone: READ ERROR: "
+	assert_said "$loop: INCOMPLETE: "
+	assert_same whole 0 image 0 $(($(holds "$loop") * 512))
 }
 
 @test "a failing device of 4 KiB blocks and a failing partition" {

@@ -52,7 +52,7 @@ setup_test() {
 	run --separate-stderr kcopy --help
 	assert_status 0
 	[ -z "$stderr" ]
-	for option in zero on-error pages quiet verbose version help; do
+	for option in zero on-error retries pages quiet verbose version help; do
 		assert_said "--$option"
 	done
 	assert_said 'exit status'

@@ -27,6 +27,14 @@ setup_test() {
 	refuses 'on-error' source new --on-error
 }
 
+@test "refuses a number of retries that is none" {
+	local retries
+	for retries in -1 +1 '' x 1x 0x10 ' 1' 1.5 1001 99999999999999999999999; do
+		refuses 'retries' --retries="$retries" source new
+	done
+	refuses 'retries' source new --retries
+}
+
 @test "refuses a number of pages that is none" {
 	local pages
 	for pages in 0 -1 +1 '' x 1x 0x10 ' 1' 1.5 4294967296 99999999999999999999999; do

@@ -297,6 +297,7 @@ static int run_jobs(struct clone *clone)
 		return ret;
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
+	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	tell_plan(clone, pages);
 	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);

@@ -18,6 +18,7 @@ enum {
 	OPT_EXPECT,
 	OPT_LOCK,
 	OPT_ON_ERROR,
+	OPT_RETRIES,
 	OPT_PAGES,
 	OPT_JSON,
 	OPT_QUIET,
@@ -48,6 +49,8 @@ static struct poptOption error_options[] = {
 	{ "on-error", '\0', POPT_ARG_STRING, NULL, OPT_ON_ERROR,
 	  "drop a destination that fails (default), stop at the first error, or ignore errors and go on past them",
 	  "drop|stop|ignore" },
+	{ "retries", '\0', POPT_ARG_STRING, NULL, OPT_RETRIES,
+	  "how often a place is tried again before it is called bad (default 2)", "N" },
 	POPT_TABLEEND,
 };
 static struct poptOption speed_options[] = {
@@ -101,6 +104,21 @@ static int set_on_error(const char *text, struct options *options)
 	}
 	refuse_value("on-error", text, "not a policy; write drop, stop or ignore");
 	return -EINVAL;
+}
+
+static int set_retries(const char *text, struct options *options)
+{
+	char *end;
+	unsigned long long retries;
+
+	errno = 0;
+	retries = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || retries > OPTIONS_MOST_RETRIES) {
+		refuse_value("retries", text, "not a number of retries; write a whole number from 0 to 1000");
+		return -EINVAL;
+	}
+	options->retries = (unsigned int)retries;
+	return 0;
 }
 
 static int set_pages(const char *text, struct options *options)
@@ -273,6 +291,9 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_ON_ERROR:
 			ret = set_on_error(argument, options);
 			break;
+		case OPT_RETRIES:
+			ret = set_retries(argument, options);
+			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
 			break;
@@ -328,7 +349,7 @@ static const char **copy_arguments(int argc, const char **argv)
 
 enum options_outcome options_parse(int argc, const char **argv, struct options *options)
 {
-	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES };
+	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES, .retries = OPTIONS_DEFAULT_RETRIES };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);

@@ -10,12 +10,15 @@
 #include "guard.h"
 
 #define OPTIONS_DEFAULT_PAGES 4096u
+#define OPTIONS_DEFAULT_RETRIES 2u
+#define OPTIONS_MOST_RETRIES 1000u
 
 enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
 
 struct options {
 	bool is_zero; /* no source: write zeros */
 	enum on_error on_error;
+	unsigned int retries; /* of a place that failed */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
 	bool has_json;	 /* the plan as JSON */

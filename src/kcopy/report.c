@@ -12,9 +12,11 @@
 #include "units.h"
 
 struct dest_result {
-	sector_t written;    /* sectors, wherever they are */
-	sector_t contiguous; /* sectors, from the start */
-	unsigned long errors;
+	sector_t written;     /* sectors, wherever they are */
+	sector_t contiguous;  /* sectors, from the start */
+	unsigned long errors; /* areas that failed, and all that is no area */
+	sector_t failed;      /* sectors of those areas */
+	bool is_dropped;
 	struct kcopyd_error first; /* the error with the lowest sector; valid if errors */
 	const char *what;	   /* static: a failure of our own, or NULL */
 };
@@ -114,6 +116,22 @@ static void add_area(struct report *report, const struct kcopyd_error *error)
 	report->is_unsorted = true;
 }
 
+/* The engine tells a destination's errors in ascending order: what continues the first one, in the next chunk, joins it. */
+static void add_failed(struct dest_result *result, const struct kcopyd_error *error)
+{
+	struct kcopyd_error *first = &result->first;
+
+	result->failed += error->region.count;
+	result->is_dropped |= error->is_dropped;
+	if (result->errors > 0 && error->op == first->op && error->error == first->error && error->region.count &&
+	    error->region.sector == first->region.sector + first->region.count) {
+		first->region.count += error->region.count;
+		return;
+	}
+	if (result->errors++ == 0 || (error->op == first->op && error->region.sector < first->region.sector))
+		*first = *error;
+}
+
 static void observe_error(void *observer, void *context, const struct kcopyd_error *error)
 {
 	const struct report_job *job = context;
@@ -127,9 +145,7 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 		result = &job->report->dests[job->numbers[error->dest] - 1];
 		if (error->op != KCOPYD_OP_FLUSH)
 			result->contiguous = error->contiguous;
-		if (result->errors++ == 0 ||
-		    (error->op == result->first.op && error->region.sector < result->first.region.sector))
-			result->first = *error;
+		add_failed(result, error);
 	}
 	pthread_mutex_unlock(&job->report->lock);
 }
@@ -165,7 +181,7 @@ void report_ask_progress(struct report *report, uint64_t *done_bytes, uint64_t *
 		sector_t count = guard->operands[i + 1].region.count;
 		double part = (double)report->dests[i].written / (double)count;
 
-		if ((report->dests[i].errors && !report->is_ignoring) || part >= least)
+		if ((report->dests[i].errors && !report->is_ignoring) || report->dests[i].is_dropped || part >= least)
 			continue;
 		least = part;
 		*done_bytes = report->dests[i].written * KCOPYD_SECTOR_BYTES;
@@ -233,14 +249,19 @@ static void print_failed(const struct report *report, unsigned int number)
 	static const char *const verbs[] = { "read", "write", "zeroing", "flush" };
 	const struct dest_result *result = &report->dests[number - 1];
 	const struct operand *operand = &report->guard->operands[number];
-	char where[96] = "", size[UNITS_SIZE_CHARS];
+	char where[96] = "", more[64] = "", size[UNITS_SIZE_CHARS];
 
 	if (result->first.region.count)
-		snprintf(where, sizeof(where), " of %" PRIu64 " sectors at sector %" PRIu64, result->first.region.count,
+		snprintf(where, sizeof(where), " of %" PRIu64 " sector%s at sector %" PRIu64,
+			 result->first.region.count, result->first.region.count == 1 ? "" : "s",
 			 result->first.region.sector);
+	if (result->failed > result->first.region.count)
+		snprintf(more, sizeof(more), ", and more errors (%" PRIu64 " sectors in all)", result->failed);
+	else if (result->errors > 1)
+		snprintf(more, sizeof(more), ", and more errors");
 	log_error("%s: FAILED: %s%s: %s%s; wrote %" PRIu64 " of %" PRIu64 " sectors (%s) without a gap", operand->name,
-		  result->what ? result->what : verbs[result->first.op], where, strerror(result->first.error),
-		  result->errors > 1 ? ", and more errors" : "", result->contiguous, operand->region.count,
+		  result->what ? result->what : verbs[result->first.op], where, strerror(result->first.error), more,
+		  result->contiguous, operand->region.count,
 		  units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size));
 }
 

@@ -6,12 +6,15 @@
  * Who gets pages: the waiting jobs form one queue. Only its head may take pages, so nobody is overtaken while it waits;
  * after each chunk the head goes to the end, so a big job is passed by every small one once per chunk.
  */
+#include "client.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -22,6 +25,8 @@
 #include "pages.h"
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
+#define RETRIES 2u
+#define RETRY_MS 100u
 #define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
 
 struct kcopyd_client {
@@ -45,6 +50,7 @@ struct kcopyd_client {
 	struct list_head unpaged;  /* can start a chunk, and need no pages for it */
 	struct list_head running;  /* only chunks in flight to wait for */
 	struct list_head finished; /* to be called back */
+	struct list_head timers;   /* waits of jobs, the first to end first */
 };
 
 /* -- the thread ---------------------------------------------------------------------------------- */
@@ -77,6 +83,70 @@ static void process_completed(struct kcopyd_client *kc, struct list_head *comple
 		list_del(&request->node);
 		job_request_done(job, request);
 		requeue_in_place(kc, job, was_waiting);
+	}
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A job's, see job_env. */
+static void start_timer(const struct job_env *env, struct job_timer *timer, unsigned int ms)
+{
+	struct kcopyd_client *kc = container_of(env, struct kcopyd_client, env);
+	struct list_head *pos = kc->timers.prev;
+
+	timer->due_ms = now_ms() + ms;
+	while (pos != &kc->timers && container_of(pos, struct job_timer, node)->due_ms > timer->due_ms)
+		pos = pos->prev;
+	list_add_tail(&timer->node, pos->next);
+}
+
+static struct job_timer *first_timer(const struct kcopyd_client *kc)
+{
+	return list_is_empty(&kc->timers) ? NULL : list_first(&kc->timers, struct job_timer, node);
+}
+
+static void process_timers(struct kcopyd_client *kc)
+{
+	struct job_timer *timer;
+	uint64_t now;
+
+	if (!first_timer(kc))
+		return;
+	now = now_ms(); /* once: a job that waits for no time at all cannot keep the others from going on */
+	while ((timer = first_timer(kc)) && timer->due_ms <= now) {
+		struct job *job = job_of_timer(timer);
+		bool was_waiting = job_can_start(job);
+
+		list_del(&timer->node);
+		job_timer_due(job, timer);
+		requeue_in_place(kc, job, was_waiting);
+	}
+}
+
+/* With the lock held: until something comes, or the first timer is due. */
+static void wait_for_work(struct kcopyd_client *kc)
+{
+	const struct job_timer *timer = first_timer(kc);
+	bool is_due = false;
+
+	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling && !kc->is_closing &&
+	       !is_due) {
+		kc->is_waiting = true;
+		if (timer) {
+			struct timespec until = { .tv_sec = (time_t)(timer->due_ms / 1000),
+						  .tv_nsec = (long)(timer->due_ms % 1000) * 1000000 };
+
+			is_due = pthread_cond_timedwait(&kc->work, &kc->lock, &until) == ETIMEDOUT;
+		} else {
+			pthread_cond_wait(&kc->work, &kc->lock);
+		}
+		kc->is_waiting = false;
 	}
 }
 
@@ -136,12 +206,7 @@ static void *client_main(void *arg)
 	list_init(&completed);
 	for (;;) {
 		pthread_mutex_lock(&kc->lock);
-		while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling &&
-		       !kc->is_closing) {
-			kc->is_waiting = true;
-			pthread_cond_wait(&kc->work, &kc->lock);
-			kc->is_waiting = false;
-		}
+		wait_for_work(kc);
 		list_splice_tail(&kc->incoming, &incoming);
 		list_splice_tail(&kc->completed, &completed);
 		is_cancelling = kc->is_cancelling;
@@ -158,6 +223,7 @@ static void *client_main(void *arg)
 		while (!list_is_empty(&incoming))
 			requeue(kc, job_of_node(incoming.next));
 		process_completed(kc, &completed);
+		process_timers(kc);
 		start_chunks(kc);
 		call_back(kc);
 	}
@@ -192,6 +258,7 @@ static unsigned int find_chunk_pages(unsigned int num_pages)
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 {
 	struct kcopyd_client *kc = calloc(1, sizeof(*kc));
+	pthread_condattr_t monotonic;
 	sigset_t all, old;
 	int ret;
 
@@ -203,15 +270,22 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.pages = kc->pages;
 	kc->env.num_pages = num_pages;
 	kc->env.chunk_pages = find_chunk_pages(num_pages);
+	kc->env.retries = RETRIES;
+	kc->env.retry_ms = RETRY_MS;
 	kc->env.complete = request_complete;
+	kc->env.wait = start_timer;
 	list_init(&kc->incoming);
 	list_init(&kc->completed);
 	list_init(&kc->waiting);
 	list_init(&kc->unpaged);
 	list_init(&kc->running);
 	list_init(&kc->finished);
+	list_init(&kc->timers);
 	pthread_mutex_init(&kc->lock, NULL);
-	pthread_cond_init(&kc->work, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&kc->work, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&kc->idle, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -267,6 +341,16 @@ void kcopyd_client_set_observer(struct kcopyd_client *kc, const struct kcopyd_ob
 {
 	kc->env.observer = ops;
 	kc->env.observer_context = observer;
+}
+
+void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries)
+{
+	kc->env.retries = retries;
+}
+
+void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)
+{
+	kc->env.retry_ms = ms;
 }
 
 /* -- jobs ---------------------------------------------------------------------------------------- */

@@ -50,7 +50,7 @@ static void init_chunk(struct job *job, struct chunk *chunk, struct chunk_reques
 	chunk->requests = requests;
 	for (unsigned int i = 0; i <= job->num_dests; i++) {
 		requests[i].chunk = chunk;
-		requests[i].dest = i;
+		requests[i].operand = i;
 		requests[i].lane.complete = job->env->complete;
 		list_init(&requests[i].lane.node);
 	}
@@ -64,12 +64,13 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	struct chunk_request *requests;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
+	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing);
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
 	head.end = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
-	job = calloc(1, sizeof(*job) + head.num_chunks * per_chunk);
+	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
 		return -ENOMEM;
 	*job = head;
@@ -88,6 +89,9 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	requests = (struct chunk_request *)(void *)&job->chunks[job->num_chunks];
 	for (unsigned int i = 0; i < job->num_chunks; i++)
 		init_chunk(job, &job->chunks[i], requests + (size_t)i * (job->num_dests + 1));
+	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
+	for (unsigned int i = 0; i <= job->num_dests; i++)
+		narrowing_init(&job->narrowings[i], job, i);
 	*result = job;
 	return 0;
 }
@@ -105,6 +109,11 @@ struct job *job_of_node(struct list_head *node)
 struct job *job_of_request(struct lane_request *request)
 {
 	return container_of(request, struct chunk_request, lane)->chunk->job;
+}
+
+struct job *job_of_timer(struct job_timer *timer)
+{
+	return container_of(timer, struct narrowing, timer)->job;
 }
 
 const struct job_env *job_env_of_request(const struct lane_request *request)
@@ -132,9 +141,25 @@ bool job_is_finished(const struct job *job)
 	return !has_more(job) && list_is_empty(&job->in_flight);
 }
 
+/* For a job that the client's thread has not seen there is nothing to end. */
 void job_cancel(struct job *job)
 {
 	job->is_cancelled = true;
+	for (unsigned int i = 0; i <= job->num_dests && job->num_failed > 0; i++) {
+		struct job_timer *timer = &job->narrowings[i].timer;
+
+		if (list_is_empty(&timer->node))
+			continue;
+		list_del(&timer->node);
+		narrowing_end_wait(&job->narrowings[i]);
+	}
+	job_go_on(job);
+}
+
+void job_timer_due(struct job *job, struct job_timer *timer)
+{
+	(void)job;
+	narrowing_end_wait(container_of(timer, struct narrowing, timer));
 }
 
 void job_call_back(struct job *job)
@@ -150,26 +175,63 @@ void job_call_back(struct job *job)
 	fn(read_err, write_err, context);
 }
 
+static bool is_settled(const struct chunk *chunk, unsigned int operand)
+{
+	if (chunk->state != CHUNK_WRITING)
+		return false;
+	return operand == chunk->job->num_dests || !((chunk->unwritten | chunk->writing) >> operand & 1);
+}
+
+struct chunk *job_first_unsettled(const struct job *job, unsigned int operand)
+{
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		if (!is_settled(chunk, operand))
+			return chunk;
+	}
+	return NULL;
+}
+
+void job_go_on(struct job *job)
+{
+	bool has_settled;
+
+	do {
+		has_settled = false;
+		job_hand_out_waiting(job);
+		for (unsigned int i = 0; i <= job->num_dests && job->num_failed > 0; i++)
+			has_settled |= narrowing_start_next(&job->narrowings[i]);
+	} while (has_settled);
+}
+
 void job_request_done(struct job *job, struct lane_request *request)
 {
 	struct chunk_request *done = container_of(request, struct chunk_request, lane);
 	struct chunk *chunk = done->chunk;
+	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0;
 
 	switch (chunk->state) {
 	case CHUNK_READING:
-	case CHUNK_NARROWING:
 		chunk_read_done(chunk, request);
-		/* With WRITE_SEQ, a chunk that ended empty or was dropped may have been waited for. */
-		if (job->flags & KCOPYD_WRITE_SEQ)
-			job_hand_out_waiting(job);
+		break;
+	case CHUNK_NARROWING:
+		chunk_narrow_done(chunk, done);
 		break;
 	case CHUNK_WRITING:
-		chunk_write_done(chunk, done);
+		if (chunk_is_narrowed(chunk, done->operand))
+			chunk_narrow_done(chunk, done);
+		else
+			chunk_write_done(chunk, done);
 		break;
 	case CHUNK_FREE:
 		assert(!"a free chunk has no requests");
 		break;
 	}
+	if (may_wait || job->num_failed > 0)
+		job_go_on(job);
 }
 
 /* Pages for the next chunk, in sectors; 0: not now. */
@@ -207,15 +269,16 @@ bool job_start_chunk(struct job *job)
 	}
 	chunk->offset = job->next;
 	chunk->count = most;
-	chunk->bad_bytes = 0;
-	chunk->has_bad = false;
-	chunk->outstanding = 0;
+	chunk->pending = 0;
 	chunk->unwritten = job_dest_mask(job); /* to come: nothing may free it before */
+	chunk->writing = 0;
 	chunk->written = 0;
+	chunk->failed = 0;
 	job->next += most;
 	list_move_tail(&chunk->node, &job->in_flight);
 	if (job->kind == JOB_COPY) {
 		chunk->state = CHUNK_READING;
+		chunk->pending++;
 		chunk_read_range(chunk, 0, (uint32_t)(most * KCOPYD_SECTOR_BYTES));
 	} else {
 		chunk_start_writing(chunk);

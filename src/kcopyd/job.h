@@ -4,7 +4,7 @@
  * states and the error accounting. Everything here belongs to the client's thread, unless it says otherwise.
  *
  * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is
- * submitted until its last write completed.
+ * submitted until the last of its writes is settled: completed, or failed for good.
  */
 #ifndef KCOPYD_JOB_H
 #define KCOPYD_JOB_H
@@ -16,14 +16,24 @@ struct job;
 struct pages;
 struct lane_request;
 
+/* A wait that a job has asked for. The client's thread alone. */
+struct job_timer {
+	struct list_head node; /* the client's list, while it runs; of itself: it does not */
+	uint64_t due_ms;       /* the client's: of the monotonic clock */
+};
+
 /* What all jobs of a client share. Constant while jobs exist. */
 struct job_env {
 	struct pages *pages;	  /* borrowed: the reserve */
 	unsigned int num_pages;	  /* in the reserve */
 	unsigned int chunk_pages; /* a chunk's, at most */
+	unsigned int retries;	  /* further tries before a place is called bad */
+	unsigned int retry_ms;	  /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
 	void (*complete)(struct lane_request *request); /* of every request, on its lane's thread */
+	/* Starts @timer, for job_timer_due() to be called. Client's thread. */
+	void (*wait)(const struct job_env *env, struct job_timer *timer, unsigned int ms);
 };
 
 enum job_kind { JOB_COPY, JOB_ZERO, JOB_FLUSH };
@@ -46,6 +56,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 struct list_head *job_node(struct job *job);
 struct job *job_of_node(struct list_head *node);
 struct job *job_of_request(struct lane_request *request);
+struct job *job_of_timer(struct job_timer *timer);
 
 /* From any thread. */
 const struct job_env *job_env_of_request(const struct lane_request *request);
@@ -62,7 +73,10 @@ bool job_start_chunk(struct job *job);
 /* A request of it completed. */
 void job_request_done(struct job *job, struct lane_request *request);
 
-/* No new chunks. */
+/* A wait is over; @timer is on no list any more. */
+void job_timer_due(struct job *job, struct job_timer *timer);
+
+/* No new chunks, and no waits. */
 void job_cancel(struct job *job);
 
 /* Nothing in flight, nothing more to start. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside a job: its chunks and their requests, for job.c and its two halves, job_read.c and job_write.c, alone. All on
- * the client's thread.
+ * Inside a job: its chunks and their requests, for job.c and its parts, job_read.c, job_write.c and job_narrow.c,
+ * alone. All on the client's thread. An operand is an index into the destinations, or num_dests: the source.
  */
 #ifndef KCOPYD_JOB_CHUNK_H
 #define KCOPYD_JOB_CHUNK_H
@@ -16,7 +16,7 @@
 struct chunk_request {
 	struct lane_request lane;
 	struct chunk *chunk;
-	unsigned int dest; /* meaningless for the read */
+	unsigned int operand;
 };
 
 enum chunk_state { CHUNK_FREE, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
@@ -28,16 +28,33 @@ struct chunk {
 	sector_t offset; /* from the regions' starts */
 	sector_t count;
 	unsigned int first_page, num_pages;
-	char *buffer;		  /* of those pages */
-	unsigned int outstanding; /* requests on lanes, and one for whoever hands them out */
-	uint32_t unwritten;	  /* destinations that its write was not handed out to yet */
-	uint32_t written;	  /* destinations that hold it */
-	struct narrow narrow;
-	uint32_t bad_start, bad_bytes; /* the bad area that narrowing is in, not told yet; bytes 0: none */
-	int bad_error;
-	bool has_bad;			/* something of it could not be read */
-	int last_error;			/* of a read */
+	char *buffer;	      /* of those pages; NULL: it has none */
+	unsigned int pending; /* transfers that are not settled, and one for whoever hands them out */
+	uint32_t unwritten;   /* destinations that its write was not handed out to yet */
+	uint32_t writing;     /* destinations that it was handed out to and that have not settled it */
+	uint32_t written;     /* destinations that hold all of it */
+	uint64_t failed;      /* operands whose transfer of it failed and is not settled: narrowed down, or to be */
 	struct chunk_request *requests; /* num_dests writes, then the read */
+};
+
+/*
+ * What becomes of an operand's failed transfers. One chunk at a time is narrowed down: the first that the operand has
+ * not settled, so that the first bad block is found before any other.
+ */
+struct narrowing {
+	struct job *job;
+	unsigned int operand;
+	unsigned int num_failed; /* chunks with this operand's failed bit */
+	struct chunk *chunk;	 /* the one that is narrowed down; NULL: none is */
+	struct narrow narrow;
+	struct job_timer timer;
+	uint32_t start, bytes; /* of the chunk: what was tried last */
+	int error;	       /* that this ended with, or the last that failed */
+	uint32_t told;	       /* bytes: up to here destinations' good areas were told, and bad areas noted */
+	uint32_t end;	       /* nothing is known from here on */
+	bool has_bad;
+	uint32_t bad_start, bad_bytes; /* the bad area that it is in, not told yet; bytes 0: none */
+	int bad_error;
 };
 
 struct job {
@@ -62,11 +79,13 @@ struct job {
 	uint32_t write_err;
 	uint32_t dead;			  /* destinations left behind */
 	sector_t limit[KCOPYD_MAX_DESTS]; /* the first sector of each that failed or was left out */
+	unsigned int num_failed;	  /* of all its narrowings */
+	struct narrowing *narrowings;	  /* num_dests + 1 */
 
 	struct list_head free;	    /* chunks */
 	struct list_head in_flight; /* chunks, ascending */
 	unsigned int num_chunks;
-	struct chunk chunks[]; /* followed by their requests */
+	struct chunk chunks[]; /* followed by their requests and the narrowings */
 };
 
 static inline uint32_t job_dest_mask(const struct job *job)
@@ -74,31 +93,80 @@ static inline uint32_t job_dest_mask(const struct job *job)
 	return (uint32_t)(((uint64_t)1 << job->num_dests) - 1);
 }
 
-/* Puts the request on @bdev's lane; the chunk has one more outstanding. */
-void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev);
+static inline uint32_t chunk_bytes(const struct chunk *chunk)
+{
+	return (uint32_t)(chunk->count * KCOPYD_SECTOR_BYTES);
+}
 
-/* Drops a reference; the last one gives the pages back and frees the chunk, once no destination waits for it any more.
- */
+/* The first chunk in flight that @operand has not settled: not read, or not written as far as it can be. NULL: none. */
+struct chunk *job_first_unsettled(const struct job *job, unsigned int operand);
+
+/* Puts @bytes from byte @start of the chunk on @bdev's lane. */
+void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
+		  uint32_t bytes);
+
+/* Drops what @pending counts; the last one gives the pages back and frees the chunk, once no destination waits for it
+ * any more. */
 void chunk_put(struct chunk *chunk);
+
+/* Something was settled that others may have waited for. */
+void job_go_on(struct job *job);
 
 /* -- job_read.c ---------------------------------------------------------------------------------- */
 
 /* Reads @bytes from byte @start of the chunk into its buffer. */
 void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes);
 
-/* The read completed or failed: narrows down, or goes on to write. */
 void chunk_read_done(struct chunk *chunk, const struct lane_request *request);
+
+/* Narrowing down: these bytes cannot be read. False: nobody wants to know of more. */
+bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes);
+
+/* Narrowing down is over; from byte @end on nothing is known. */
+void chunk_read_settled(struct chunk *chunk, uint32_t end);
 
 /* -- job_write.c --------------------------------------------------------------------------------- */
 
 /* The buffer holds what the destinations are to have (or none is needed): hands the chunk to them. */
 void chunk_start_writing(struct chunk *chunk);
+
+/* Writes (or zeroes) @bytes from byte @start of the chunk to destination @dest. */
+void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes);
+
 void chunk_write_done(struct chunk *chunk, struct chunk_request *request);
 
-/* With WRITE_SEQ, something that others waited for has settled. */
+/* Narrowing down: what begins at byte @start cannot be written. False: the destination was dropped. */
+bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone);
+
+/* Narrowing down: these bytes were written. */
+void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes);
+
+/* Narrowing down is over; from byte @end on nothing is known. */
+void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end);
+
+/* Hands out what waits for a destination and need not wait any longer. */
 void job_hand_out_waiting(struct job *job);
 
 void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
 		    int error);
+
+/* -- job_narrow.c -------------------------------------------------------------------------------- */
+
+void narrowing_init(struct narrowing *narrowing, struct job *job, unsigned int operand);
+
+/* The transfer of the chunk by @operand failed, as its request says; it stays unsettled until it is narrowed down. */
+void chunk_failed(struct chunk *chunk, unsigned int operand);
+
+/* Is @operand narrowing the chunk down? */
+bool chunk_is_narrowed(const struct chunk *chunk, unsigned int operand);
+
+/* What was tried in narrowing it down completed. */
+void chunk_narrow_done(struct chunk *chunk, const struct chunk_request *request);
+
+/* Begins with the operand's next chunk, if its turn has come. True: and that is settled already. */
+bool narrowing_start_next(struct narrowing *narrowing);
+
+/* The wait for a retry is over, or to be: job->is_cancelled. */
+void narrowing_end_wait(struct narrowing *narrowing);
 
 #endif

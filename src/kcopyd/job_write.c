@@ -38,18 +38,20 @@ void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest,
 {
 	struct kcopyd_error told = { .op = op, .dest = dest, .region = *region, .error = -error };
 
-	if (op != KCOPYD_OP_READ)
+	if (op != KCOPYD_OP_READ) {
 		told.contiguous = contiguous(job, dest);
-
+		told.is_dropped = job->dead >> dest & 1;
+	}
 	if (job->env->observer && job->env->observer->error)
 		job->env->observer->error(job->env->observer_context, job->context, &told);
 }
 
-static void tell_written(const struct job *job, const struct chunk *chunk, unsigned int dest)
+static void tell_written(const struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
 {
+	const struct job *job = chunk->job;
 	struct io_region to = { .bdev = job->dests[dest].bdev,
-				.sector = job->dests[dest].sector + chunk->offset,
-				.count = chunk->count };
+				.sector = job->dests[dest].sector + chunk->offset + start / KCOPYD_SECTOR_BYTES,
+				.count = bytes / KCOPYD_SECTOR_BYTES };
 
 	if (job->env->observer && job->env->observer->chunk_written)
 		job->env->observer->chunk_written(job->env->observer_context, job->context, dest, &to,
@@ -66,35 +68,24 @@ static void tell_read(const struct job *job, const struct chunk *chunk)
 		job->env->observer->chunk_read(job->env->observer_context, job->context, &from);
 }
 
-static void write_failed(struct job *job, const struct chunk *chunk, const struct chunk_request *request)
+/* Destination @dest lacks what begins @bytes behind the start of the chunk. */
+static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t bytes)
 {
-	static const enum kcopyd_op ops[] = {
-		[JOB_COPY] = KCOPYD_OP_WRITE, [JOB_ZERO] = KCOPYD_OP_ZERO, [JOB_FLUSH] = KCOPYD_OP_FLUSH
-	};
-	unsigned int dest = request->dest;
-	sector_t done = request->lane.done / KCOPYD_SECTOR_BYTES;
-	struct io_region region = { .bdev = job->dests[dest].bdev };
+	struct job *job = chunk->job;
+	sector_t upto = chunk->offset + bytes / KCOPYD_SECTOR_BYTES;
 
-	if (job->kind != JOB_FLUSH) {
-		region.sector = job->dests[dest].sector + chunk->offset + done;
-		region.count = chunk->count - done;
-	}
-	if (chunk->offset + done < job->limit[dest])
-		job->limit[dest] = chunk->offset + done;
-	job->write_err |= (uint32_t)1 << dest;
-	if (!(job->flags & KCOPYD_IGNORE_ERROR)) {
-		job->dead |= (uint32_t)1 << dest;
-		if (!(job->flags & KCOPYD_DROP_FAILED) || job->dead == job_dest_mask(job))
-			job->is_ended = true;
-	}
-	job_tell_error(job, ops[job->kind], dest, &region, request->lane.error);
+	if (upto < job->limit[dest])
+		job->limit[dest] = upto;
 }
 
-void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev)
+void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
+		  uint32_t bytes)
 {
 	struct list_head one;
 
-	chunk->outstanding++;
+	request->lane.offset += start;
+	request->lane.bytes = bytes;
+	request->lane.buffer = chunk->buffer ? chunk->buffer + start : NULL;
 	request->lane.done = 0;
 	request->lane.error = 0;
 	request->lane.stalls = 0;
@@ -103,32 +94,50 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	lane_submit(bdev->lane, &one);
 }
 
-static void write_to(struct chunk *chunk, unsigned int dest)
+void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
 {
 	static const enum lane_op ops[] = { [JOB_COPY] = LANE_WRITE, [JOB_ZERO] = LANE_ZERO, [JOB_FLUSH] = LANE_FLUSH };
 	struct job *job = chunk->job;
 	struct chunk_request *request = &chunk->requests[dest];
 
 	request->lane.op = ops[job->kind];
-	request->lane.buffer = chunk->buffer;
 	request->lane.offset = (job->dests[dest].sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
-	request->lane.bytes = job->kind == JOB_FLUSH ? 0 : chunk->count * KCOPYD_SECTOR_BYTES;
-	chunk_submit(chunk, request, job->dests[dest].bdev);
+	chunk_submit(chunk, request, job->dests[dest].bdev, start, bytes);
 }
 
-/* With WRITE_SEQ a write waits until everything before it is on its destination, or never will be. */
-static bool is_first_for(const struct chunk *chunk, unsigned int dest)
+static void write_to(struct chunk *chunk, unsigned int dest)
 {
+	chunk->writing |= (uint32_t)1 << dest;
+	chunk->pending++;
+	chunk_write_range(chunk, dest, 0, chunk->job->kind == JOB_FLUSH ? 0 : chunk_bytes(chunk));
+}
+
+static void settle(struct chunk *chunk, unsigned int dest)
+{
+	chunk->writing &= ~((uint32_t)1 << dest);
+	chunk_put(chunk);
+}
+
+/*
+ * May the chunk be written to @dest now? Nothing behind a failed chunk is written before it is settled: a device that
+ * fails has enough to do, and may be about to be dropped. With WRITE_SEQ a write waits until everything before it is on
+ * its destination, or never will be.
+ */
+static bool has_turn(const struct chunk *chunk, unsigned int dest)
+{
+	const struct job *job = chunk->job;
 	struct list_head *pos;
 
-	list_for_each (pos, &chunk->job->in_flight) {
+	if (job->flags & KCOPYD_WRITE_SEQ)
+		return job_first_unsettled(job, dest) == chunk;
+	if (job->narrowings[dest].num_failed == 0)
+		return true;
+	list_for_each (pos, &job->in_flight) {
 		const struct chunk *other = container_of(pos, struct chunk, node);
-		bool is_settled = other->state == CHUNK_WRITING && !(other->unwritten & (uint32_t)1 << dest) &&
-				  !other->requests[dest].lane.bytes;
 
 		if (other == chunk)
 			return true;
-		if (!is_settled)
+		if (other->failed >> dest & 1)
 			return false;
 	}
 	assert(!"a chunk that is written is in flight");
@@ -139,7 +148,7 @@ void chunk_put(struct chunk *chunk)
 {
 	struct job *job = chunk->job;
 
-	if (--chunk->outstanding > 0 || chunk->unwritten)
+	if (--chunk->pending > 0 || chunk->unwritten)
 		return;
 	if (chunk->num_pages)
 		pages_put(job->env->pages, chunk->first_page, chunk->num_pages);
@@ -162,7 +171,7 @@ static void hand_out(struct chunk *chunk)
 	struct job *job = chunk->job;
 	bool is_dropped = job->is_ended || chunk->offset >= job->end || chunk->count == 0;
 
-	chunk->outstanding++; /* ours, so that no write can finish the chunk meanwhile */
+	chunk->pending++; /* ours, so that no write can finish the chunk meanwhile */
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
 		uint32_t bit = (uint32_t)1 << dest;
 
@@ -172,9 +181,8 @@ static void hand_out(struct chunk *chunk)
 			chunk->unwritten &= ~bit; /* see flush_done() */
 		} else if (is_dropped || (job->dead & bit)) {
 			chunk->unwritten &= ~bit;
-			if (chunk->offset < job->limit[dest])
-				job->limit[dest] = chunk->offset;
-		} else if (!(job->flags & KCOPYD_WRITE_SEQ) || is_first_for(chunk, dest)) {
+			limit_to(chunk, dest, 0);
+		} else if (has_turn(chunk, dest)) {
 			chunk->unwritten &= ~bit;
 			write_to(chunk, dest);
 		}
@@ -201,41 +209,73 @@ void chunk_start_writing(struct chunk *chunk)
 
 	chunk->state = CHUNK_WRITING;
 	chunk->unwritten = job_dest_mask(job);
+	chunk->writing = 0;
 	chunk->written = 0;
-	for (unsigned int dest = 0; dest < job->num_dests; dest++)
-		chunk->requests[dest].lane.bytes = 0;
 	if (job->kind == JOB_COPY && chunk->count > 0)
 		tell_read(job, chunk);
 	hand_out(chunk);
 }
 
-/* What holds for a device holds for every destination on it. */
+bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone)
+{
+	struct job *job = chunk->job;
+
+	limit_to(chunk, dest, start);
+	job->write_err |= (uint32_t)1 << dest;
+	/* Behind a place that was left out a zone cannot be written. */
+	if (job->flags & KCOPYD_IGNORE_ERROR && !is_gone && !job->dests[dest].bdev->is_zoned)
+		return true;
+	job->dead |= (uint32_t)1 << dest;
+	if (!(job->flags & (KCOPYD_IGNORE_ERROR | KCOPYD_DROP_FAILED)) || job->dead == job_dest_mask(job))
+		job->is_ended = true;
+	return false;
+}
+
+void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
+{
+	if (bytes == chunk_bytes(chunk))
+		chunk->written |= (uint32_t)1 << dest;
+	tell_written(chunk, dest, start, bytes);
+}
+
+void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end)
+{
+	if (end < chunk_bytes(chunk))
+		limit_to(chunk, dest, end);
+	settle(chunk, dest);
+}
+
+/*
+ * What holds for a device holds for every destination on it. Never tried again: the kernel tells of a lost write once.
+ */
 static void flush_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct job *job = chunk->job;
 
 	for (unsigned int dest = 0; request->lane.error && dest < job->num_dests; dest++) {
-		if (job->dests[dest].bdev != job->dests[request->dest].bdev)
+		struct io_region region = { .bdev = job->dests[dest].bdev };
+
+		if (region.bdev != job->dests[request->operand].bdev)
 			continue;
-		chunk->requests[dest].lane.error = request->lane.error;
-		write_failed(job, chunk, &chunk->requests[dest]);
+		limit_to(chunk, dest, 0);
+		job->write_err |= (uint32_t)1 << dest;
+		job_tell_error(job, KCOPYD_OP_FLUSH, dest, &region, request->lane.error);
 	}
 }
 
 void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
 {
 	struct job *job = chunk->job;
+	unsigned int dest = request->operand;
 
-	request->lane.bytes = 0; /* settled: see is_first_for() */
 	if (job->kind == JOB_FLUSH) {
 		flush_done(chunk, request);
 	} else if (request->lane.error) {
-		write_failed(job, chunk, request);
+		chunk_failed(chunk, dest);
+		return;
 	} else {
-		chunk->written |= (uint32_t)1 << request->dest;
-		tell_written(job, chunk, request->dest);
+		narrow_alive(&job->narrowings[dest].narrow);
+		chunk_write_good(chunk, dest, 0, chunk_bytes(chunk));
 	}
-	chunk_put(chunk);
-	if (job->flags & KCOPYD_WRITE_SEQ)
-		job_hand_out_waiting(job);
+	settle(chunk, dest);
 }

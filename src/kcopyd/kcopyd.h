@@ -109,6 +109,13 @@ void kcopyd_client_destroy(struct kcopyd_client *kc);
  */
 void kcopyd_client_cancel(struct kcopyd_client *kc);
 
+/*
+ * How often a place that failed is tried again, a little later each time (0.1 s, 0.2 s ... 5 s), before it is called
+ * bad: 2 times unless this is called, before the client's first job. Neither the client's thread nor another device
+ * waits meanwhile; but the chunk keeps its pages, so that others may come to wait for those.
+ */
+void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
+
 /* -- jobs ---------------------------------------------------------------------------------------- */
 
 /* kcopyd's flags are given as 1 << bit (DM_KCOPYD_IGNORE_ERROR 1, WRITE_SEQ 2); ours start at bit 16. */
@@ -134,9 +141,17 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
  * to the logical block, overlap, a logical block larger than a chunk of the reserve. -EBADF: not open for reading
  * (writing). -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
  *
- * A read error is narrowed down to logical blocks. Without IGNORE_ERROR everything before the first bad one is
- * written and the job ends; with it, the bad ones are written as zeros. Success says that every write
- * completed in full; only kcopyd_flush() says that it is on stable storage.
+ * A read error is narrowed down to logical blocks, the first one first. Without IGNORE_ERROR everything before it
+ * is written and the job ends; with it, the bad ones are written as zeros. A write error is narrowed down likewise
+ * (in a file to what direct I/O needs): everything before the first bad block is written, then the destination is
+ * dropped or the job ends; with IGNORE_ERROR exactly the bad ones are left out. Meanwhile nothing behind the error is
+ * written to that destination. One that has vanished (ENXIO, ENODEV, ENOMEDIUM; or it has no size any more, which is
+ * told as ENODEV) is dropped at once, with IGNORE_ERROR, too, and so is a zoned one at its first bad block.
+ *
+ * Where nothing succeeds any more less is tried: after 16 bad blocks in a row there are no retries, and after 256 a
+ * range that fails as a whole is called bad as a whole if its last, its first and its middle block fail, too.
+ *
+ * Success says that every write completed in full; only kcopyd_flush() says that it is on stable storage.
  */
 int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
 		unsigned int flags, kcopyd_notify_fn fn, void *context);
@@ -162,15 +177,19 @@ struct kcopyd_error {
 	struct io_region region; /* what failed, in sectors of its device; count 0 for a flush */
 	int error;		 /* a positive errno */
 	sector_t contiguous;	 /* not for a read: what dests[dest] holds without a gap, as in chunk_written */
+	bool is_dropped;	 /* not for a read: nothing more is written to dests[dest] */
 };
 
 /*
  * Learns what happened, on the client's thread, before the job's callback; @context is the job's. Any member
- * may be NULL. An error is told once per bad area of a chunk.
+ * may be NULL. An error is told once per bad area of a chunk, when it is final; one that went away never.
  */
 struct kcopyd_observer {
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
-	/* @contiguous: sectors that are written without a gap or error, counted from the start of dests[dest]. */
+	/*
+	 * A chunk, or what is good of one between its bad areas. @contiguous: sectors that are written without a gap or
+	 * error, counted from the start of dests[dest].
+	 */
 	void (*chunk_written)(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			      sector_t contiguous);
 	void (*error)(void *observer, void *context, const struct kcopyd_error *error);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
+
 /* Observer and callbacks run on one thread and never inside each other; cmocka's asserts are for the test's own thread. */
 static void enter(struct world *world)
 {
@@ -63,7 +65,9 @@ static void told_error(void *observer, void *context, const struct kcopyd_error 
 				      .op = error->op,
 				      .dest = error->op == KCOPYD_OP_READ ? 0 : error->dest,
 				      .region = error->region,
-				      .error = error->error });
+				      .contiguous = error->contiguous,
+				      .error = error->error,
+				      .is_dropped = error->is_dropped });
 }
 
 static const struct kcopyd_observer observer_ops = {
@@ -83,6 +87,7 @@ struct world *world_create(unsigned int num_pages, unsigned int num_dests, uint6
 	pthread_cond_init(&world->changed, NULL);
 	assert_int_equal(kcopyd_client_create(num_pages, &world->kc), 0);
 	kcopyd_client_set_observer(world->kc, &observer_ops, world);
+	client_set_retry_wait(world->kc, 0);
 	world->source = script_open(bytes, SECTOR, false, 16);
 	script_fill(world->source, 42);
 	world->num_dests = num_dests;

@@ -26,6 +26,7 @@ struct told {
 	struct io_region region;
 	sector_t contiguous;
 	int error;
+	bool is_dropped;
 };
 
 /* What a job came to; its context. Guarded by the world's lock. */
