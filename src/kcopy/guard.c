@@ -125,7 +125,8 @@ static void open_all(struct guard *guard)
 		operand_open(&guard->operands[i], guard->operands);
 	lock_source_file(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
-		if (guard->operands[i].is_block && (guard->options->is_dry || guard->options->num_expects))
+		if (guard->operands[i].is_block &&
+		    (guard->options->is_dry || guard->options->wants_disks || guard->options->num_expects))
 			disk_ask(guard->operands[i].rdev, &guard->operands[i].disk);
 }
 

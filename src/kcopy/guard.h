@@ -11,8 +11,9 @@
 #include "operand.h"
 
 struct guard_options {
-	bool is_forced; /* destinations may hold something */
-	bool is_dry;	/* nothing is opened for writing, or changed */
+	bool is_forced;	  /* destinations may hold something */
+	bool is_dry;	  /* nothing is opened for writing, or changed */
+	bool wants_disks; /* operand->disk is filled, whatever else is asked for */
 	enum lock_mode lock_mode;
 	unsigned int num_expects;
 	struct expect *expects; /* owned by whoever filled it */

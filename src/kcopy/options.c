@@ -19,6 +19,7 @@ enum {
 	OPT_LOCK,
 	OPT_ON_ERROR,
 	OPT_RETRIES,
+	OPT_MAP,
 	OPT_PAGES,
 	OPT_JSON,
 	OPT_QUIET,
@@ -51,6 +52,9 @@ static struct poptOption error_options[] = {
 	  "drop|stop|ignore" },
 	{ "retries", '\0', POPT_ARG_STRING, NULL, OPT_RETRIES,
 	  "how often a place is tried again before it is called bad (default 2)", "N" },
+	{ "map", 'm', POPT_ARG_STRING, NULL, OPT_MAP,
+	  "keep in FILE what is on stable storage, and resume from there; several destinations: FILE.1, FILE.2, ...",
+	  "FILE" },
 	POPT_TABLEEND,
 };
 static struct poptOption speed_options[] = {
@@ -183,6 +187,21 @@ static int ask_environment(struct options *options)
 	return -EINVAL;
 }
 
+static int set_map(const char *path, struct options *options)
+{
+	if (!*path) {
+		log_error("--map: the file's name is empty; write --map=FILE");
+		return -EINVAL;
+	}
+	free(options->map_path);
+	options->map_path = strdup(path);
+	options->guard.wants_disks = true;
+	if (options->map_path)
+		return 0;
+	log_error("%s", strerror(ENOMEM));
+	return -ENOMEM;
+}
+
 static int set_json(const char *path, struct options *options)
 {
 	bool is_stdout = !path || !*path || strcmp(path, "-") == 0;
@@ -235,6 +254,11 @@ static int check_operands(const struct options *options)
 {
 	if (options->has_json && !options->guard.is_dry) {
 		log_error("--json: only for the plan of a --dry-run so far");
+		return -EINVAL;
+	}
+	if (options->map_path && options->is_zero) {
+		log_error(
+			"--map and --zero: zeros have no source whose sectors a map could tell; leave one of them out");
 		return -EINVAL;
 	}
 	if (options->num_operands == 0) {
@@ -293,6 +317,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_RETRIES:
 			ret = set_retries(argument, options);
+			break;
+		case OPT_MAP:
+			ret = set_map(argument, options);
 			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
@@ -371,6 +398,8 @@ void options_free(struct options *options)
 	options->arguments = NULL;
 	free(options->json_path);
 	options->json_path = NULL;
+	free(options->map_path);
+	options->map_path = NULL;
 	for (unsigned int i = 0; i < options->guard.num_expects; i++)
 		expect_free(&options->guard.expects[i]);
 	free(options->guard.expects);

@@ -19,6 +19,7 @@ struct options {
 	bool is_zero; /* no source: write zeros */
 	enum on_error on_error;
 	unsigned int retries; /* of a place that failed */
+	char *map_path;	      /* owned; NULL: no maps */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
 	bool has_json;	 /* the plan as JSON */

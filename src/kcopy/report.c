@@ -13,6 +13,7 @@
 
 struct dest_result {
 	sector_t written;     /* sectors, wherever they are */
+	sector_t resumed;     /* of these, how many were there already, by the map */
 	sector_t contiguous;  /* sectors, from the start */
 	unsigned long errors; /* areas that failed, and all that is no area */
 	sector_t failed;      /* sectors of those areas */
@@ -32,6 +33,7 @@ struct bad_area {
 
 struct report {
 	const struct guard *guard; /* borrowed */
+	struct resume *resume;	   /* borrowed; NULL: there is no map */
 	bool is_ignoring;
 	pthread_mutex_t lock; /* guards the rest */
 	struct dest_result dests[KCOPYD_MAX_DESTS];
@@ -42,15 +44,20 @@ struct report {
 	sector_t untold; /* sectors of areas that there was no memory for */
 };
 
-int report_create(const struct guard *guard, bool is_ignoring, struct report **result)
+int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, struct report **result)
 {
 	struct report *report = calloc(1, sizeof(*report));
 
 	if (!report)
 		return -ENOMEM;
 	report->guard = guard;
+	report->resume = resume;
 	report->is_ignoring = is_ignoring;
 	pthread_mutex_init(&report->lock, NULL);
+	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
+		report->dests[number - 1].resumed = resume_flushed(resume, number);
+		report->dests[number - 1].written = report->dests[number - 1].resumed;
+	}
 	*result = report;
 	return 0;
 }
@@ -66,17 +73,27 @@ void report_destroy(struct report *report)
 
 /* -- what the engine says (client's thread) ------------------------------------------------------ */
 
+/* The sector of the source that a destination's holds. */
+static sector_t on_source(const struct report *report, unsigned int number, sector_t sector)
+{
+	return sector - report->guard->operands[number].region.sector + report->guard->operands[0].region.sector;
+}
+
 static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			    sector_t contiguous)
 {
 	const struct report_job *job = context;
-	struct dest_result *result = &job->report->dests[job->numbers[dest] - 1];
+	struct report *report = job->report;
+	struct dest_result *result = &report->dests[job->numbers[dest] - 1];
 
 	(void)observer;
-	pthread_mutex_lock(&job->report->lock);
+	if (report->resume)
+		resume_written(report->resume, job->numbers[dest], on_source(report, job->numbers[dest], to->sector),
+			       to->count);
+	pthread_mutex_lock(&report->lock);
 	result->written += to->count;
 	result->contiguous = contiguous;
-	pthread_mutex_unlock(&job->report->lock);
+	pthread_mutex_unlock(&report->lock);
 }
 
 /* Chunks end in any order; an area next to one that is still to be printed joins it. */
@@ -138,6 +155,8 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 	struct dest_result *result;
 
 	(void)observer;
+	if (job->report->resume && error->op == KCOPYD_OP_READ)
+		resume_unreadable(job->report->resume, error->region.sector, error->region.count);
 	pthread_mutex_lock(&job->report->lock);
 	if (error->op == KCOPYD_OP_READ) {
 		add_area(job->report, error);
@@ -193,6 +212,9 @@ void report_ask_progress(struct report *report, uint64_t *done_bytes, uint64_t *
 bool report_is_complete(struct report *report, unsigned int number)
 {
 	bool ret;
+
+	if (report->resume)
+		return resume_flushed(report->resume, number) == report->guard->operands[number].region.count;
 
 	pthread_mutex_lock(&report->lock);
 	ret = report->dests[number - 1].contiguous == report->guard->operands[number].region.count;
@@ -270,16 +292,18 @@ static void print_good(const struct report *report, unsigned int number, bool is
 	const struct dest_result *result = &report->dests[number - 1];
 	const struct operand *operand = &report->guard->operands[number];
 	const char *flushed = is_flushed ? "flushed" : "NOT flushed";
-	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "";
+	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "", before[64] = "";
 
+	if (result->resumed)
+		snprintf(before, sizeof(before), ", %" PRIu64 " of them before", result->resumed);
 	if (result->contiguous == operand->region.count && is_flushed) {
 		/* Said only where it is not the start: a name like backup-12:30 is a range that was not meant as one.
 		 */
 		if (operand->region.sector)
 			snprintf(where, sizeof(where), ", from sector %" PRIu64 " on", operand->region.sector);
-		log_info("%s: %" PRIu64 " sector%s (%s) written and flushed%s", operand->name, result->contiguous,
+		log_info("%s: %" PRIu64 " sector%s (%s) written and flushed%s%s", operand->name, result->contiguous,
 			 result->contiguous == 1 ? "" : "s",
-			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), where);
+			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), before, where);
 		return;
 	}
 	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s", operand->name,
@@ -297,6 +321,9 @@ void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
 	while (take_area(report, &area))
 		print_area(report, &area);
 	pthread_mutex_lock(&report->lock);
+	/* A job knows its own piece only. */
+	for (unsigned int number = 1; report->resume && number <= guard->num_dests; number++)
+		report->dests[number - 1].contiguous = resume_contiguous(report->resume, number);
 	if (report->unreadable)
 		log_error("%s: READ ERROR: %" PRIu64 " sector%s could not be read%s%s", guard->operands[0].name,
 			  report->unreadable, report->unreadable == 1 ? "" : "s",

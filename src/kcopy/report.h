@@ -10,6 +10,7 @@
 
 #include "guard.h"
 #include "kcopyd.h"
+#include "resume.h"
 
 struct report;
 
@@ -19,9 +20,9 @@ struct report_job {
 	unsigned int numbers[KCOPYD_MAX_DESTS];
 };
 
-/* @guard is borrowed until report_destroy(). @is_ignoring: errors do not end anything, zeros stand for what cannot be
+/* @guard and @resume, the maps or NULL, are borrowed until report_destroy(). @is_ignoring: errors do not end anything, zeros stand for what cannot be
  * read. */
-int report_create(const struct guard *guard, bool is_ignoring, struct report **result);
+int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, struct report **result);
 void report_destroy(struct report *report);
 
 /* To be set on the client, with no context of its own: jobs are started with a struct report_job. */

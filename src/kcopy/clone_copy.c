@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "clone_copy.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "signals.h"
+
+static unsigned int policy_flags(enum on_error policy)
+{
+	switch (policy) {
+	case ON_ERROR_STOP:
+		return 0;
+	case ON_ERROR_IGNORE:
+		return KCOPYD_IGNORE_ERROR;
+	case ON_ERROR_DROP:
+		break;
+	}
+	return KCOPYD_DROP_FAILED;
+}
+
+bool clone_has_failed(const struct clone *clone, unsigned int number)
+{
+	return atomic_load(&clone->write_err) >> (number - 1) & 1;
+}
+
+void clone_add_failure(struct clone *clone, unsigned int number, const char *what, int error)
+{
+	report_add_failure(clone->report, number, what, error);
+	atomic_fetch_or(&clone->write_err, 1u << (number - 1));
+}
+
+/* -- jobs ---------------------------------------------------------------------------------------- */
+
+/* The client's thread. */
+static void job_done(int read_err, unsigned int write_err, void *context)
+{
+	struct clone_job *job = context;
+	struct clone *clone = job->clone;
+	uint64_t one = 1;
+
+	if (read_err > 0)
+		atomic_store(&clone->read_err, 1);
+	job->is_cancelled = read_err < 0;
+	for (unsigned int i = 0; i < job->num_dests; i++)
+		if (write_err >> i & 1)
+			job->failed |= 1u << (job->report.numbers[i] - 1);
+	atomic_fetch_or(&clone->write_err, job->failed);
+	if (write_err && clone->options->on_error == ON_ERROR_STOP) {
+		atomic_store(&clone->is_stopped, true);
+		kcopyd_client_cancel(clone->client);
+	}
+	atomic_store(&job->state, JOB_DONE);
+	(void)!write(clone->done_fd, &one, sizeof(one));
+}
+
+static void start_job(struct clone *clone, struct clone_job *job)
+{
+	job->report.report = clone->report;
+	job->clone = clone;
+	job->num_dests = 0;
+	job->failed = 0;
+	atomic_store(&job->state, JOB_RUNNING);
+}
+
+/* @skip: so many sectors of its region are another piece's; @count of them are this one's. */
+static void add_dest(struct clone *clone, struct clone_job *job, unsigned int number, sector_t skip, sector_t count)
+{
+	struct io_region *dest = &job->dests[job->num_dests];
+
+	job->report.numbers[job->num_dests++] = number;
+	*dest = clone->guard.operands[number].region;
+	dest->sector += skip;
+	dest->count = count;
+}
+
+/* Jobs that have ended since the last call. */
+static unsigned int collect(struct clone *clone)
+{
+	unsigned int num = 0;
+
+	for (unsigned int i = 0; i < CLONE_MAX_JOBS; i++) {
+		if (atomic_load(&clone->jobs[i].state) == JOB_DONE) {
+			atomic_store(&clone->jobs[i].state, JOB_FREE);
+			num++;
+		}
+	}
+	return num;
+}
+
+void clone_wait(struct clone *clone, bool is_flushing)
+{
+	struct pollfd fds[] = {
+		{ .fd = clone->done_fd, .events = POLLIN },
+		{ .fd = clone->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
+	};
+	uint64_t done_bytes, total_bytes, count;
+
+	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
+		fds[0].revents = 0;
+	if (signals_pending() && !clone->is_cancelled) {
+		clone->is_cancelled = true;
+		if (!is_flushing)
+			kcopyd_client_cancel(clone->client);
+		log_warning("%s: ending in order; once more to end at once", strsignal(signals_pending()));
+	}
+	if (fds[0].revents)
+		(void)!read(clone->done_fd, &count, sizeof(count));
+	report_print_news(clone->report);
+	report_ask_progress(clone->report, &done_bytes, &total_bytes);
+	progress_update(&clone->progress, done_bytes, total_bytes, is_flushing);
+}
+
+/* Until one of the jobs has ended, or more. */
+static unsigned int wait_for_jobs(struct clone *clone)
+{
+	unsigned int num;
+
+	while ((num = collect(clone)) == 0) {
+		clone_wait(clone, false);
+		clone_map_tick(clone);
+	}
+	return num;
+}
+
+/* -- copying ------------------------------------------------------------------------------------- */
+
+/* The largest logical block of all, in sectors: jobs begin and end with one, whatever a map says. */
+static sector_t largest_block(const struct clone *clone)
+{
+	unsigned int most = KCOPYD_SECTOR_BYTES;
+
+	for (unsigned int i = 0; i <= clone->guard.num_dests; i++)
+		if (kcopyd_device_logical_block(clone->guard.operands[i].bdev) > most)
+			most = kcopyd_device_logical_block(clone->guard.operands[i].bdev);
+	return most / KCOPYD_SECTOR_BYTES;
+}
+
+/* The next piece: what the same destinations (bit N-1) lack, from @skip sectors into the region on. */
+static bool next_piece(struct clone *clone, sector_t *skip, sector_t *count, uint32_t *dests)
+{
+	const struct io_region *source = &clone->guard.operands[0].region;
+	sector_t block, end;
+	struct io_region range;
+	uint32_t live = ~0u;
+
+	if (clone->options->on_error != ON_ERROR_IGNORE)
+		live = ~atomic_load(&clone->write_err);
+	if (!clone->resume) {
+		*count = source->count;
+		*dests = live;
+		return *skip == 0;
+	}
+	if (*skip >= source->count || !resume_next(clone->resume, source->sector + *skip, live, &range, dests))
+		return false;
+	block = largest_block(clone);
+	*skip = (range.sector - source->sector) / block * block;
+	end = (range.sector - source->sector + range.count + block - 1) / block * block;
+	*count = (end < source->count ? end : source->count) - *skip;
+	return true;
+}
+
+static int start_piece(struct clone *clone, sector_t skip, sector_t count, uint32_t dests)
+{
+	struct io_region source = clone->guard.operands[0].region;
+	struct clone_job *job = clone->jobs;
+	int ret;
+
+	while (atomic_load(&job->state) != JOB_FREE)
+		job++;
+	start_job(clone, job);
+	source.sector += skip;
+	source.count = count;
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (dests >> (number - 1) & 1)
+			add_dest(clone, job, number, skip, count);
+	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, policy_flags(clone->options->on_error),
+			  job_done, job);
+	if (ret)
+		atomic_store(&job->state, JOB_FREE);
+	return ret;
+}
+
+/* Is it over, whatever is still to be done? */
+static bool has_ended(const struct clone *clone)
+{
+	return clone->is_cancelled || atomic_load(&clone->is_stopped) ||
+	       (atomic_load(&clone->read_err) && clone->options->on_error != ON_ERROR_IGNORE);
+}
+
+static int copy_pieces(struct clone *clone)
+{
+	unsigned int running = 0;
+	sector_t skip = 0, count;
+	bool has_started = false;
+	uint32_t dests;
+	int ret;
+
+	for (;;) {
+		while (running < CLONE_MAX_JOBS && !has_ended(clone) && next_piece(clone, &skip, &count, &dests)) {
+			ret = start_piece(clone, skip, count, dests);
+			if (ret && !has_started)
+				return ret;
+			if (ret) {
+				/* No memory: later, or never. */
+				if (running > 0)
+					break;
+				for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+					clone_add_failure(clone, number, "copying", -ret);
+				return 0;
+			}
+			has_started = true;
+			running++;
+			skip += count;
+		}
+		if (running == 0)
+			return 0;
+		running -= wait_for_jobs(clone);
+	}
+}
+
+/* Destinations of different lengths are jobs of their own. */
+static int zero_all(struct clone *clone)
+{
+	unsigned int running = 0;
+	int ret = 0, error;
+
+	for (unsigned int number = 1; number <= clone->guard.num_dests && !atomic_load(&clone->is_stopped); number++) {
+		struct clone_job *job = &clone->jobs[running];
+
+		start_job(clone, job);
+		add_dest(clone, job, number, 0, clone->guard.operands[number].region.count);
+		error = kcopyd_zero(clone->client, 1, job->dests, policy_flags(clone->options->on_error), job_done,
+				    job);
+		if (error == 0) {
+			running++;
+			continue;
+		}
+		atomic_store(&job->state, JOB_FREE);
+		ret = error;
+		clone_add_failure(clone, number, "zeroing", -error);
+	}
+	if (running == 0)
+		return ret;
+	/* A job that was accepted just behind the first failure missed its cancel. */
+	if (atomic_load(&clone->is_stopped))
+		kcopyd_client_cancel(clone->client);
+	while (running > 0)
+		running -= wait_for_jobs(clone);
+	return 0;
+}
+
+int clone_copy(struct clone *clone, unsigned int pages)
+{
+	int ret = clone->guard.has_source ? copy_pieces(clone) : zero_all(clone);
+
+	if (ret == -EINVAL && clone->guard.has_source)
+		log_error("a reserve of %u pages holds no logical block of these devices; use a larger --pages", pages);
+	else if (ret)
+		log_error("the copy cannot be started: %s", strerror(-ret));
+	return ret;
+}
+
+/* -- flushing ------------------------------------------------------------------------------------ */
+
+int clone_start_flush(struct clone *clone, uint32_t numbers)
+{
+	struct clone_job *job = &clone->flush_job;
+	int ret;
+
+	start_job(clone, job);
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (numbers >> (number - 1) & 1)
+			add_dest(clone, job, number, 0, clone->guard.operands[number].region.count);
+	ret = kcopyd_flush(clone->client, job->num_dests, job->dests, job_done, job);
+	if (ret == 0)
+		return 0;
+	atomic_store(&job->state, JOB_FREE);
+	for (unsigned int i = 0; i < job->num_dests; i++)
+		clone_add_failure(clone, job->report.numbers[i], "flush", -ret);
+	if (clone->resume)
+		resume_end_flush(clone->resume, clone->asked, 0, clone->asked);
+	return ret;
+}
+
+uint32_t clone_end_flush(struct clone *clone)
+{
+	struct clone_job *job = &clone->flush_job;
+	uint32_t flushed = 0, failed = job->failed;
+
+	for (unsigned int i = 0; i < job->num_dests && !job->is_cancelled; i++) {
+		unsigned int number = job->report.numbers[i];
+		uint32_t bit = 1u << (number - 1);
+		int ret = 0;
+
+		if (!(failed & bit))
+			ret = operand_flush_name(&clone->guard.operands[number]);
+		if (ret) {
+			clone_add_failure(clone, number, "flush of its directory", -ret);
+			failed |= bit;
+		}
+		flushed |= bit & ~failed;
+	}
+	if (clone->resume)
+		resume_end_flush(clone->resume, clone->asked, flushed, failed);
+	atomic_store(&job->state, JOB_FREE);
+	return flushed;
+}
+
+uint32_t clone_flush(struct clone *clone)
+{
+	/* What a failed destination holds is worth nothing, unless its map tells what it is. */
+	bool is_all = clone->options->on_error == ON_ERROR_IGNORE || clone->resume;
+	uint32_t numbers = 0, flushed = 0;
+
+	clone_map_settle(clone);
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (is_all || !clone_has_failed(clone, number))
+			numbers |= 1u << (number - 1);
+	if (numbers == 0)
+		return 0;
+	if (clone->resume)
+		clone->asked = resume_begin_flush(clone->resume, numbers);
+	if (clone_start_flush(clone, numbers) == 0) {
+		operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
+		while (atomic_load(&clone->flush_job.state) != JOB_DONE)
+			clone_wait(clone, true);
+		flushed = clone_end_flush(clone);
+	}
+	return flushed & ~atomic_load(&clone->write_err);
+}
