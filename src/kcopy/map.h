@@ -54,4 +54,39 @@ size_t map_num_runs(const struct map *map);
 /* Each becomes what the other was. */
 void map_swap(struct map *map, struct map *other);
 
+/* -- as text, and in files ----------------------------------------------------------------------- */
+
+/*
+ * One side of a copy, as the header of a map tells it. The texts are borrowed, and hold any bytes; NULL or empty: not
+ * known, but the path must be.
+ */
+struct map_side {
+	const char *path;	/* absolute */
+	const char *serial;	/* of its disk: the whole one ... */
+	const char *wwn;	/* ... and its WWN ... */
+	unsigned int partition; /* ... so this tells partitions of equal sizes apart; 0: the whole disk, or a file */
+	uint64_t bytes;		/* of the device or file; 0, of a destination alone: a file, as it grows */
+	sector_t sector;	/* where the region begins on it; on the source: map_sector() */
+};
+
+struct map_owner {
+	struct map_side source, dest;
+};
+
+/*
+ * To be freed by the caller; NUL-terminated, which @bytes does not count. NULL: no memory. The region's last sector
+ * must begin within source.bytes (an assert); the last block ends where the source does.
+ */
+char *map_format(const struct map *map, const struct map_owner *owner, size_t *bytes);
+
+/*
+ * Fills @map, which is fresh. -EINVAL: it does not parse, or belongs to other devices, regions or sizes; @message (to
+ * be freed) is one printable line that names line and reason, without the file's name. -ENOMEM. On failure @map is as
+ * it was. '*' and '/', which ddrescue would try again, count as missing; '?' outside the region is ignored.
+ *
+ * Does it belong to @owner? Sizes and regions must be equal. A side whose serial or WWN both know is the same if these
+ * and the partition are, whatever its path is now; any other is the same if its path is.
+ */
+int map_parse(struct map *map, const struct map_owner *owner, const char *text, size_t bytes, char **message);
+
 #endif
