@@ -2,7 +2,8 @@
 /*
  * A resume map: which sectors of the source's region a destination has on stable storage, and which it has not. Kept
  * as runs, so that it grows with the number of bad areas and never with the size of the copy. Read and written as GNU
- * ddrescue's mapfile (its manual, "Mapfile structure"; kcopy-map(5)): positions in bytes on the source. Not thread-safe.
+ * ddrescue's mapfile (its manual, "Mapfile structure"; kcopy-map(5)): positions in bytes on the source. Not thread-safe
+ * but for map_write().
  */
 #ifndef KCOPY_MAP_H
 #define KCOPY_MAP_H
@@ -88,5 +89,25 @@ char *map_format(const struct map *map, const struct map_owner *owner, size_t *b
  * and the partition are, whatever its path is now; any other is the same if its path is.
  */
 int map_parse(struct map *map, const struct map_owner *owner, const char *text, size_t bytes, char **message);
+
+/* A longer text is neither written nor read: more than a million runs. */
+#define MAP_MAX_BYTES ((size_t)64 << 20)
+
+/*
+ * map_format() into the file: a temporary one beside it, fsync, rename, fsync of the directory; of a symbolic link the
+ * target is written. An old file keeps its mode, and its owner where that is allowed. 0 or -errno (-EISDIR, -ENOTSUP:
+ * not a regular file; -EFBIG: more than MAP_MAX_BYTES): the temporary file is gone, and the old one is as it was. Only
+ * if it was the last step that failed, the new one is there, and after a power cut either may be.
+ */
+int map_save(const struct map *map, const struct map_owner *owner, const char *path);
+
+/* The part of map_save() that waits for a disk, after map_format(): on any thread. */
+int map_write(const char *text, size_t bytes, const char *path);
+
+/*
+ * map_parse() of the file. -ENOENT: there is none. -EINVAL: as map_parse(); also if it is no regular file, or too big.
+ * Another -errno (@message is NULL): it cannot be read.
+ */
+int map_load(struct map *map, const struct map_owner *owner, const char *path, char **message);
 
 #endif
