@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A resume map: which sectors of the source's region a destination has on stable storage, and which it has not. Kept as
- * runs, so that it grows with the number of bad areas and never with the size of the copy. Read and written as GNU
- * ddrescue's mapfile (its manual, "Mapfile structure"; kcopy-map(5)): positions in bytes on the source. Not thread-safe.
+ * A resume map: which sectors of the source's region a destination has on stable storage, and which it has not. Kept
+ * as runs, so that it grows with the number of bad areas and never with the size of the copy. Read and written as GNU
+ * ddrescue's mapfile (its manual, "Mapfile structure"; kcopy-map(5)): positions in bytes on the source. Not thread-safe
+ * but for map_write().
  */
 #ifndef KCOPY_MAP_H
 #define KCOPY_MAP_H
@@ -34,8 +35,8 @@ sector_t map_sector(const struct map *map);
 sector_t map_sectors(const struct map *map);
 
 /*
- * The range must be within the map's, and not empty (an assert). -ENOMEM: nothing has changed. O(1), amortised, where the
- * last one was set; elsewhere as far as it is from there, in runs.
+ * The range must be within the map's, and not empty (an assert). -ENOMEM: nothing has changed. O(1), amortised, where
+ * the last one was set; elsewhere O(log n), and a memmove() of as many runs as are in between.
  */
 int map_set(struct map *map, sector_t sector, sector_t count, enum map_status status);
 
@@ -57,8 +58,8 @@ void map_swap(struct map *map, struct map *other);
 /* -- as text, and in files ----------------------------------------------------------------------- */
 
 /*
- * One side of a copy, as the header of a map tells it. The texts are borrowed, any bytes; NULL or empty: not known, but
- * the path must be.
+ * One side of a copy, as the header of a map tells it. The texts are borrowed, and hold any bytes; NULL or empty: not
+ * known, but the path must be.
  */
 struct map_side {
 	const char *path;	/* absolute */
@@ -74,15 +75,15 @@ struct map_owner {
 };
 
 /*
- * To be freed by the caller; NUL-terminated, which @bytes does not count. NULL: no memory. The region's last sector must
- * begin within source.bytes (an assert), and the text ends where the source does.
+ * To be freed by the caller; NUL-terminated, which @bytes does not count. NULL: no memory. The region's last sector
+ * must begin within source.bytes (an assert); the last block ends where the source does.
  */
 char *map_format(const struct map *map, const struct map_owner *owner, size_t *bytes);
 
 /*
- * Fills @map, which is fresh. -EINVAL: it does not parse, or belongs to other devices, regions or sizes; @message (to be
- * freed) is one printable line that names line and reason, without the file's name. -ENOMEM. On failure @map is as it
- * was. '*' and '/', which ddrescue would try again, count as missing; '?' outside the region is ignored.
+ * Fills @map, which is fresh. -EINVAL: it does not parse, or belongs to other devices, regions or sizes; @message (to
+ * be freed) is one printable line that names line and reason, without the file's name. -ENOMEM. On failure @map is as
+ * it was. '*' and '/', which ddrescue would try again, count as missing; '?' outside the region is ignored.
  *
  * Does it belong to @owner? Sizes and regions must be equal. A side whose serial or WWN both know is the same if these
  * and the partition are, whatever its path is now; any other is the same if its path is.
@@ -95,8 +96,8 @@ int map_parse(struct map *map, const struct map_owner *owner, const char *text, 
 /*
  * map_format() into the file: a temporary one beside it, fsync, rename, fsync of the directory; of a symbolic link the
  * target is written. An old file keeps its mode, and its owner where that is allowed. 0 or -errno (-EISDIR, -ENOTSUP:
- * not a regular file; -EFBIG: more than MAP_MAX_BYTES): the temporary file is gone, and the old one is as it was, unless
- * it was the last step that failed: then either one may be there after a power cut.
+ * not a regular file; -EFBIG: more than MAP_MAX_BYTES): the temporary file is gone, and the old one is as it was. Only
+ * if it was the last step that failed, the new one is there, and after a power cut either may be.
  */
 int map_save(const struct map *map, const struct map_owner *owner, const char *path);
 
