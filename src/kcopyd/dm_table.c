@@ -172,6 +172,7 @@ static int read_stripe(const struct dm_target *target, unsigned int n, struct pi
 	if (!read_place(target->params, 2 + 2 * n, &leg->disk, &leg->base_sector))
 		return -EINVAL;
 	leg->base_count = target->count / stripes;
+	leg->is_all = true;
 	return 1;
 }
 

@@ -68,6 +68,7 @@ int identity_add_through(struct identity *identity, const struct piece *leg, con
 			piece.base_count = end - first;
 			piece.is_exact = leg->is_exact;
 			piece.is_uncertain = leg->is_uncertain;
+			piece.is_all = leg->is_all;
 			piece.holder = leg->holder;
 		}
 		ret = identity_add(identity, &piece);
@@ -97,12 +98,15 @@ static bool has_same_base(const struct piece *a, const struct piece *b)
 	return a->disk == b->disk && a->inode == b->inode;
 }
 
-/* Of two opaque pieces nothing is known but that their holders, if they are different ones, share no sectors. */
+/*
+ * Of two opaque pieces nothing is known but that their holders, if they are different ones, share no sectors: volumes of
+ * one pool. Unless each says that it fills its range: stripes, of which several tables may name the same place.
+ */
 static bool is_comparable(const struct piece *a, const struct piece *b)
 {
 	if (a->is_exact || b->is_exact)
 		return true;
-	return a->holder != b->holder && (a->is_uncertain || b->is_uncertain);
+	return a->holder != b->holder && (a->is_uncertain || b->is_uncertain || (a->is_all && b->is_all));
 }
 
 bool identity_has_overlap(const struct identity *a, sector_t a_sector, sector_t a_count, const struct identity *b,

@@ -29,6 +29,7 @@ struct piece {
 	sector_t base_count;  /* exact: as count */
 	bool is_exact;
 	bool is_uncertain; /* the holder's table could not be read */
+	bool is_all;	   /* opaque: the holder's sectors fill the range, so that nobody else's are in it */
 	dev_t holder;	   /* opaque: the device that makes it so */
 };
 

@@ -185,6 +185,40 @@ static void what_is_opaque_is_anywhere_in_what_it_stands_on(void **state)
 	identity_release(&md2);
 }
 
+/* @count sectors of @device fill a range of @below from @base on. */
+static void stripe(struct identity *device, dev_t rdev, sector_t count, const struct identity *below, sector_t base)
+{
+	struct piece leg = { .count = count, .base_sector = base, .base_count = count, .holder = rdev, .is_all = true };
+
+	assert_int_equal(identity_add_through(device, &leg, below), 0);
+}
+
+static void stripes_over_the_same_place_overlap(void **state)
+{
+	struct identity sda = device(SDA), a = device(DM(0)), b = device(DM(1)), c = device(DM(2)),
+			thin = device(DM(3));
+	struct identity other = device(DM(4));
+
+	(void)state;
+	stripe(&a, DM(0), 1000, &sda, 0);
+	stripe(&b, DM(1), 1000, &sda, 999);
+	stripe(&c, DM(2), 1000, &sda, 1000);
+	assert_true(has_overlap(&a, 0, 1, &b, 0, 1));
+	assert_false(has_overlap(&a, 0, 1000, &c, 0, 1000));
+	assert_false(has_overlap(&a, 0, 8, &a, 8, 8)); /* its own level tells */
+	/* Volumes of a pool over one of them are side by side. */
+	hide(&thin, DM(3), &a, false);
+	hide(&other, DM(4), &a, false);
+	assert_false(has_overlap(&thin, 0, 1000, &other, 0, 1000));
+	assert_true(has_overlap(&thin, 0, 1, &b, 0, 1));
+	identity_release(&sda);
+	identity_release(&a);
+	identity_release(&b);
+	identity_release(&c);
+	identity_release(&thin);
+	identity_release(&other);
+}
+
 static void volumes_of_one_pool_overlap_it_but_not_one_another(void **state)
 {
 	struct identity sda = device(SDA), data = device(DM(0)), pool = device(DM(1));
@@ -413,6 +447,7 @@ int main(void)
 		cmocka_unit_test(what_begins_within_a_sector_touches_two),
 		cmocka_unit_test(what_is_opaque_is_anywhere_in_what_it_stands_on),
 		cmocka_unit_test(volumes_of_one_pool_overlap_it_but_not_one_another),
+		cmocka_unit_test(stripes_over_the_same_place_overlap),
 		cmocka_unit_test(what_cannot_be_told_counts_as_overlap),
 		cmocka_unit_test(random_stacks_overlap_where_a_model_of_every_sector_says),
 		cmocka_unit_test(random_stacks_with_opaque_devices_overlap_where_the_model_says),

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# Helpers of the scripts in tests/vm. These run as root in a machine of scripts/vm-run, which is theirs: they own all
+# its devices and leave them as they are at the end. Every check is one line of TAP; what goes wrong in between fails
+# the checks that follow. Never to be sourced anywhere else: it overwrites disks.
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-exitcode=255}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=255}
+
+[[ -c /dev/vport0p3 && $$ -ne 1 ]] || {
+	echo 'this is no machine of scripts/vm-run'
+	exit 1
+}
+
+number=0       # of checks
+disks=()       # what a refused copy must leave alone
+missing=''     # why the checks of this scene cannot run
+broken=''      # what went wrong when it was set
+is_done=''
+KCOPY_TIMEOUT=60
+
+# -- checks --------------------------------------------------------------------------------------
+
+# check SENTENCE COMMAND...: in a subshell that ends at the first command that fails (and, as in any shell, not at one
+# with '&&' behind it).
+check() {
+	local sentence=$1 status
+	shift
+	number=$((number + 1))
+	if [[ -n $missing ]]; then
+		echo "ok $number - $sentence # skip needs $missing"
+		return
+	fi
+	if [[ -n $broken ]]; then
+		echo "not ok $number - $sentence: $broken"
+		return
+	fi
+	(
+		set -e
+		"$@"
+	) >/tmp/check.log 2>&1
+	status=$?
+	if ((status == 0)); then
+		echo "ok $number - $sentence"
+	else
+		echo "not ok $number - $sentence"
+		sed 's/^/# /' /tmp/check.log
+	fi
+}
+
+# The last line of a script. One that ends before it has failed.
+done_checking() {
+	scene
+	echo "1..$number"
+	is_done=yes
+}
+trap '[[ -n $is_done ]] || echo "not ok $((number + 1)) - ended before its end"' EXIT
+
+# scene: takes down all that stands on disks; the next checks need nothing yet.
+scene() {
+	missing='' broken='' disks=()
+	take_down >/tmp/scene.log 2>&1
+}
+
+# need COMMAND|'MODULE PARAMETER...'...: the checks up to the next scene are skipped if one of them is not there; modules
+# are loaded.
+need() {
+	local what words
+	for what; do
+		read -ra words <<<"$what"
+		command -v "$what" >/dev/null || modprobe "${words[@]}" 2>/dev/null || missing=${missing:-${words[0]}}
+	done
+}
+
+# arrange COMMAND...: sets the scene, unless something is missing.
+arrange() {
+	[[ -z $missing && -z $broken ]] || return
+	forget
+	"$@" >/tmp/arrange.log 2>&1 || {
+		broken="'$*' failed: $(tail -n 1 /tmp/arrange.log)"
+		sed 's/^/# /' /tmp/arrange.log
+	}
+}
+
+# -- disks ---------------------------------------------------------------------------------------
+
+# ramdisks NUMBER MIB: /dev/ram0 ..., watched; each is full of other data.
+ramdisks() {
+	local disk
+	modprobe brd rd_nr="$1" rd_size=$(($2 * 1024)) || return
+	for ((disk = 0; disk < $1; disk++)); do
+		[[ -s /tmp/random$disk ]] || head -c $(($2 << 20)) /dev/urandom >"/tmp/random$disk"
+		waitfor "/dev/ram$disk" && cat "/tmp/random$disk" >"/dev/ram$disk" || return
+		disks+=("/dev/ram$disk")
+	done
+}
+
+# fill DEVICE: random data up to its end.
+fill() {
+	dd if=/dev/urandom of="$1" bs=512 count="$(blockdev --getsz "$1")" iflag=fullblock conv=fsync status=none
+}
+
+# What is on disks is seen, not what caches remember.
+fresh() {
+	sync
+	echo 1 >/proc/sys/vm/drop_caches
+}
+
+# content DEVICE|FILE SECTOR COUNT FILE: that part of it, into a file.
+content() {
+	fresh
+	dd if="$1" of="$4" bs=1M iflag=skip_bytes,count_bytes skip=$(($2 * 512)) count=$(($3 * 512)) status=none
+}
+
+# dm NAME 'START COUNT TARGET ...'...: a device-mapper device with these lines.
+dm() {
+	local name=$1
+	shift
+	printf '%s\n' "$@" | dmsetup create "$name" && waitfor "/dev/mapper/$name"
+}
+
+# linear NAME DEVICE SECTOR COUNT
+linear() {
+	dm "$1" "0 $4 linear $2 $3"
+}
+
+# attach FILE|DEVICE [LOSETUP-ARGUMENT...]: a loop device over it, as $loop.
+attach() {
+	loop=$(losetup -f --show "${@:2}" "$1") && waitfor "$loop"
+}
+
+# Whatever stands on what: mounts and swap first, then what holds nothing of another, as often as it takes.
+take_down() {
+	local device
+	while read -r device _; do
+		[[ $device != /dev/* ]] || swapoff "$device"
+	done </proc/swaps
+	while read -r device _; do
+		[[ $device != /dev/* ]] || umount "$device"
+	done </proc/mounts
+	for _ in 1 2 3 4 5; do
+		is_standing || break
+		dmsetup remove_all
+		for device in /sys/block/md*; do
+			[[ ! -e $device ]] || mdadm --stop "/dev/${device##*/}"
+		done
+		losetup -D
+	done
+	rmmod scsi_debug
+	rmmod brd
+	forget
+}
+
+is_standing() {
+	compgen -G '/sys/block/dm-*' || compgen -G '/sys/block/md*' || compgen -G '/sys/block/loop*/loop/backing_file'
+}
+
+# -- running kcopy -------------------------------------------------------------------------------
+
+# run COMMAND...: its $status; all that it said is in $output.
+run() {
+	status=0
+	output=$(timeout -k 5 "$KCOPY_TIMEOUT" "$@" 2>&1 </dev/null) || status=$?
+	echo "\$ $*"
+	echo "$output"
+	echo "status $status"
+}
+
+fail() {
+	echo "$*"
+	return 1
+}
+
+assert_status() {
+	[[ $status -eq $1 ]] || fail "expected status $1"
+}
+
+# assert_said PATTERN: an extended regular expression, any case, within one line.
+assert_said() {
+	is_said "$1" || fail "nowhere '$1'"
+}
+
+assert_not_said() {
+	! is_said "$1" || fail "'$1' should not be there"
+}
+
+is_said() {
+	local line
+	shopt -s nocasematch
+	while read -r line; do
+		[[ ! $line =~ $1 ]] || return 0
+	done <<<"$output"
+	return 1
+}
+
+# What all disks hold, as /tmp/remembered has it until something is said to change it.
+everything() {
+	fresh
+	sha256sum -- "${disks[@]}"
+}
+
+remember() {
+	[[ -s /tmp/remembered ]] || everything >/tmp/remembered
+}
+
+forget() {
+	rm -f /tmp/remembered
+}
+
+assert_unchanged() {
+	everything >/tmp/now
+	[[ $(</tmp/now) == "$(</tmp/remembered)" ]] || fail 'it changed something:' "$(diff /tmp/remembered /tmp/now)"
+}
+
+# refuses PATTERN ARGUMENT...: kcopy with these arguments does, says this, and changes nothing.
+refuses() {
+	local pattern=$1
+	shift
+	remember
+	run kcopy "$@"
+	assert_status 128 && assert_said "$pattern" && assert_unchanged
+}
+
+# assert_holds DEVICE SECTOR COUNT: it holds what is in /tmp/expected.
+assert_holds() {
+	content "$1" "$2" "$3" /tmp/found
+	cmp /tmp/found /tmp/expected || fail "$1 does not hold it"
+}
+
+# copies SOURCE SECTOR COUNT DEST SECTOR [ARGUMENT...]: kcopy does, the destination holds it, the source still does.
+copies() {
+	content "$1" "$2" "$3" /tmp/expected
+	forget
+	run kcopy "${@:6}" "$1:$2+$3" "$4:$5"
+	assert_status 0 && assert_holds "$4" "$5" "$3" && assert_holds "$1" "$2" "$3"
+}

@@ -1,0 +1,184 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Zoned disks as destinations: a sequential zone takes writes at its write pointer and nowhere else, and what it did
+# not take is never called copied. Runs in a machine of scripts/vm-run; owns all its disks.
+# vm-run: --cpus 1
+
+# shellcheck source=lib.bash
+. "${0%/*}/lib.bash"
+
+ZONE=2048 # sectors: 1 MiB
+
+# zoned NAME KEY=VALUE...: a new disk /dev/NAME of 16 zones, the first two of them conventional.
+zoned() {
+	local dir=/sys/kernel/config/nullb/$1 setting
+	mkdir "$dir" || return
+	for setting in size=16 zoned=1 zone_size=1 zone_nr_conv=2 memory_backed=1 "${@:2}" power=1; do
+		echo "${setting#*=}" >"$dir/${setting%%=*}" || return
+	done
+	waitfor "/dev/$1" && blkzone report -c 1 "/dev/$1"
+}
+
+zoned_gone() {
+	local dir
+	for dir in /sys/kernel/config/nullb/*/; do
+		[[ ! -d $dir ]] || rmdir "$dir"
+	done
+}
+
+# pointer DEVICE ZONE: how many sectors of it are written
+pointer() {
+	blkzone report -o $(($2 * ZONE)) -c 1 "$1" | sed -n 's/.*wptr 0x\([0-9a-f]*\).*/\1/p' | {
+		read -r hex
+		echo $((16#$hex))
+	}
+}
+
+# fails STATUS PATTERN ARGUMENT...: with this status, saying this, and changes nothing.
+fails() {
+	remember
+	run kcopy "${@:3}"
+	assert_status "$1" && assert_said "$2" && assert_unchanged
+}
+
+# writes ZONE SECTORS [OPTION...]: from the zone's start, which is where its write pointer is then, behind what was written
+writes() {
+	local zone=$1 sectors=$2
+	copies /tmp/image 0 "$sectors" /dev/nullb0 $((zone * ZONE)) "${@:3}"
+	[[ $sectors -ge $ZONE || $(pointer /dev/nullb0 "$zone") -eq $sectors ]] || fail "the write pointer is at $(pointer /dev/nullb0 "$zone")"
+}
+
+scene
+need 'null_blk nr_devices=0' blkzone
+arrange ramdisks 2 4
+arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
+arrange zoned nullb0
+disks+=(/tmp/image)
+
+check 'copies a file to a sequential zone' writes 2 512
+check 'copies on from where the zone is written to' copies /tmp/image 512 1024 /dev/nullb0 $((2 * ZONE + 512))
+check 'copies a whole zone' writes 3 $ZONE
+check 'copies across zones' writes 4 $((2 * ZONE + 1000))
+check 'copies across zones in small chunks' writes 7 $((2 * ZONE)) -p 50
+check 'copies with a reserve of one page' writes 9 1024 -p 1
+check 'copies with a reserve of three pages' writes 10 1032 -p 3
+check 'copies a few sectors that are no whole page' writes 11 9
+check 'copies from a disk' copies /dev/ram0 0 $ZONE /dev/nullb0 $((12 * ZONE))
+check 'copies to conventional zones, and over what is there' copies /dev/ram1 0 $((2 * ZONE)) /dev/nullb0 0
+check 'copies from conventional zones into sequential ones' copies /dev/nullb0 100 512 /dev/nullb0 $((11 * ZONE + 9)) -p 1
+check 'copies from zones to a disk' copies /dev/nullb0 $((4 * ZONE)) $((2 * ZONE)) /dev/ram1 8
+
+# Zones 13 to 15 are empty.
+disks+=(/dev/nullb0)
+check 'fails with bit 1 where a zone is not written up to there' \
+	fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((13 * ZONE + 64))
+check 'fails far behind the write pointer, with much data' \
+	fails 2 nullb0 /dev/ram0:0+$((ZONE / 2)) /dev/nullb0:$((13 * ZONE + ZONE / 2))
+check 'fails with bit 1 in a zone that is full' fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((3 * ZONE))
+check 'fails with bit 1 over what a zone holds' fails 2 nullb0 /dev/ram0:0+64 /dev/nullb0:$((11 * ZONE))
+check 'fails with bit 1 with --on-error=ignore, too' \
+	fails 2 nullb0 --on-error=ignore /tmp/image:0+1024 /dev/nullb0:$((13 * ZONE + 64))
+
+beside() {
+	content /dev/nullb0 $((13 * ZONE)) $ZONE /tmp/before
+	content /tmp/image 0 1024 /tmp/expected
+	forget
+	run kcopy /tmp/image:0+1024 /dev/ram0:16 /dev/nullb0:$((13 * ZONE + 8)) /dev/ram1:24
+	assert_status 4
+	assert_said 'nullb0'
+	assert_holds /dev/ram0 16 1024
+	assert_holds /dev/ram1 24 1024
+	mv /tmp/before /tmp/expected
+	assert_holds /dev/nullb0 $((13 * ZONE)) $ZONE
+}
+check 'fails with its own bit, and the other destinations hold everything' beside
+
+# What stops in the middle holds what was said, up to there, and the status says that it is not all.
+into_the_full_zone() {
+	content /tmp/image 0 $((ZONE + 1000)) /tmp/expected
+	forget
+	run kcopy /tmp/image:0+$((ZONE + 1000)) /dev/nullb0:$((14 * ZONE))
+	assert_status 0
+	run kcopy /dev/ram0:0+$((2 * ZONE)) /dev/nullb0:$((13 * ZONE))
+	assert_status 2
+	assert_said "nullb0.*wrote $ZONE of $((2 * ZONE)) sectors"
+	content /dev/ram0 0 $ZONE /tmp/first
+	content /dev/nullb0 $((13 * ZONE)) $ZONE /tmp/found
+	cmp /tmp/first /tmp/found
+	assert_holds /dev/nullb0 $((14 * ZONE)) $((ZONE + 1000))
+}
+check 'fails in the middle, at the next zone, and says how far it got' into_the_full_zone
+
+reset() {
+	blkzone reset -o $((13 * ZONE)) -c 3 /dev/nullb0
+	forget
+	copies /dev/ram1 0 $((3 * ZONE)) /dev/nullb0 $((13 * ZONE))
+}
+check 'copies to zones that were reset' reset
+
+zeros() {
+	blkzone reset -o $((13 * ZONE)) -c 3 /dev/nullb0
+	forget
+	run kcopy --zero /dev/nullb0:$((13 * ZONE))+$((2 * ZONE))
+	assert_status 0
+	dd if=/dev/zero of=/tmp/expected bs=512 count=$((2 * ZONE)) status=none
+	assert_holds /dev/nullb0 $((13 * ZONE)) $((2 * ZONE))
+	[[ $(pointer /dev/nullb0 14) -ge $ZONE || $(blkzone report -o $((14 * ZONE)) -c 1 /dev/nullb0) == *fu* ]] ||
+		fail 'nothing was written'
+	run kcopy --zero /dev/nullb0:$((3 * ZONE))+64
+	assert_status 2
+}
+check 'zeros zones, and not those that are full' zeros
+
+# -- through device-mapper, with smaller zones, with larger blocks -------------------------------
+
+scene
+need 'null_blk nr_devices=0' blkzone dmsetup dm-mod
+zoned_gone
+arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
+arrange zoned nullb0
+arrange linear zones /dev/nullb0 $((4 * ZONE)) $((4 * ZONE))
+disks=(/dev/nullb0)
+check 'copies through device-mapper' copies /tmp/image 0 $((2 * ZONE + 100)) /dev/mapper/zones $ZONE
+check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/mapper/zones:8
+
+scene
+need 'null_blk nr_devices=0' blkzone
+zoned_gone
+arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
+ZONE=4096 # sectors: 2 MiB, of which it can take one
+arrange zoned nullb0 size=32 zone_size=2 zone_capacity=1
+disks=(/dev/nullb0)
+
+capacity() {
+	copies /tmp/image 0 2048 /dev/nullb0 $((2 * ZONE))
+	forget
+	run kcopy /tmp/image:0+$((2 * ZONE)) /dev/nullb0:$((3 * ZONE))
+	assert_status 2
+	assert_said "nullb0.*wrote 2048 of $((2 * ZONE)) sectors"
+	content /tmp/image 0 2048 /tmp/expected
+	assert_holds /dev/nullb0 $((3 * ZONE)) 2048
+}
+check "copies what a zone can take, and fails behind that" capacity
+
+scene
+need 'null_blk nr_devices=0' blkzone
+zoned_gone
+arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
+ZONE=2048
+arrange zoned nullb0 blocksize=4096
+disks=(/dev/nullb0)
+check 'copies to zones of 4 KiB blocks' writes 2 1024
+
+# Nine sectors are no whole number of its blocks: copied or not, but never called copied if not.
+never_both() {
+	content /tmp/image 0 9 /tmp/expected
+	run kcopy /tmp/image:0+9 "/dev/nullb0:$((3 * ZONE))"
+	[[ $status -ne 0 ]] || assert_holds /dev/nullb0 $((3 * ZONE)) 9
+}
+check 'does not call copied what does not fit its blocks' never_both
+
+scene
+zoned_gone
+done_checking
