@@ -20,6 +20,9 @@
 #define GPT_BLOCKS 34
 #define OTHER_TABLE_BYTES 32768u
 
+/* The other logical block that disks have, in bytes. */
+#define LARGE_BLOCK 4096u
+
 /* Of each end of a device, where nearly all signatures are. */
 #define READ_AHEAD_BYTES (576u << 10)
 
@@ -57,9 +60,10 @@ static char *describe(const struct content *item, const char *kind)
 
 	if (item->uuid)
 		uuid = text_printable(item->uuid);
-	if (asprintf(&ret, "%s%s%s%s%s%s, %s%s%s", item->type, kind, label ? " \"" : "", label ? label : "",
-		     label ? "\"" : "", item->is_damaged ? ", damaged" : "", units_format_bytes(item->bytes, size),
-		     uuid ? ", UUID " : "", uuid ? uuid : "") < 0)
+	units_format_bytes(item->bytes, size);
+	if (asprintf(&ret, "%s%s%s%s%s%s%s%s%s%s", item->type, kind, label ? " \"" : "", label ? label : "",
+		     label ? "\"" : "", item->is_damaged ? ", damaged" : "", item->bytes ? ", " : "",
+		     item->bytes ? size : "", uuid ? ", UUID " : "", uuid ? uuid : "") < 0)
 		ret = NULL;
 	free(label);
 	free(uuid);
@@ -266,7 +270,7 @@ static int search_partition(struct search *search, const struct probe_result *di
 	/* A table may promise more than the device has. */
 	if (bytes > search->device_bytes - offset)
 		bytes = search->device_bytes - offset;
-	ret = probe_contents(search->fd, offset, bytes, &result);
+	ret = probe_contents(search->fd, offset, bytes, 0, &result);
 	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
 		ret = add_partition(search, partition, &result.signatures[i]);
 	if (ret == 0 && result.num_signatures == 0 && !is_region(search, partition))
@@ -277,10 +281,37 @@ static int search_partition(struct search *search, const struct probe_result *di
 
 /* -- the search ---------------------------------------------------------------------------------- */
 
+static bool has_gpt(const struct probe_result *result)
+{
+	for (size_t i = 0; i < result->num_signatures; i++)
+		if (result->signatures[i].is_table && strcmp(result->signatures[i].type, "gpt") == 0)
+			return true;
+	return false;
+}
+
+/* A file does not say in which blocks the disk counts whose image it is. */
+static int probe_disk(struct search *search, struct probe_result *disk)
+{
+	struct probe_result other;
+	int ret = probe_contents(search->fd, 0, search->device_bytes, 0, disk);
+
+	if (ret || search->rdev || has_gpt(disk))
+		return ret;
+	ret = probe_contents(search->fd, 0, search->device_bytes, LARGE_BLOCK, &other);
+	if (ret || !has_gpt(&other)) {
+		probe_free(&other);
+		return ret;
+	}
+	probe_free(disk);
+	*disk = other;
+	search->block = LARGE_BLOCK;
+	return 0;
+}
+
 static int search_device(struct search *search, bool *is_partition)
 {
 	struct probe_result disk;
-	int ret = probe_contents(search->fd, 0, search->device_bytes, &disk);
+	int ret = probe_disk(search, &disk);
 
 	*is_partition = false;
 	for (size_t i = 0; ret == 0 && i < disk.num_signatures; i++)
@@ -296,15 +327,29 @@ static int search_device(struct search *search, bool *is_partition)
 	return ret;
 }
 
+/* What is at a device's end (RAID) looks the same from any place before it. */
+static bool is_known(const struct search *search, const struct probe_signature *signature)
+{
+	for (size_t i = 0; i < search->contents->num; i++) {
+		const struct content *item = &search->contents->items[i];
+
+		if (strcmp(item->type ? item->type : "", signature->type) == 0 &&
+		    strcmp(item->uuid ? item->uuid : "", signature->uuid ? signature->uuid : "") == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Where no table says that something begins: a file system at an offset of its own. */
 static int search_region(struct search *search)
 {
 	struct probe_result result;
-	uint64_t bytes = search->end - search->offset;
-	int ret = probe_contents(search->fd, search->offset, bytes, &result);
+	uint64_t bytes = search->device_bytes - search->offset; /* a short region destroys a large file system */
+	int ret = probe_contents(search->fd, search->offset, bytes, 0, &result);
 
 	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
-		ret = add_signature(search, &result.signatures[i], search->offset, bytes, result.num_partitions);
+		if (!is_known(search, &result.signatures[i]))
+			ret = add_signature(search, &result.signatures[i], search->offset, 0, result.num_partitions);
 	probe_free(&result);
 	return ret;
 }

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "guard_use.h"
@@ -93,20 +94,17 @@ out:
 }
 
 /*
- * A source file against another kcopy that writes it. If it is a destination, too, the lock is there already, and would
- * be in our own way.
+ * A source file is locked against another kcopy that writes it. If it is a destination, too, the lock is there already,
+ * and would be in our own way.
  */
-static void lock_source_file(struct guard *guard)
+static void choose_source_lock(struct guard *guard)
 {
 	struct operand *source = &guard->operands[0];
 
-	if (!guard->has_source || source->is_block || !source->bdev)
-		return;
-	for (unsigned int i = 1; i <= guard->num_dests; i++)
+	for (unsigned int i = 1; guard->has_source && !source->is_block && i <= guard->num_dests; i++)
 		if (!guard->operands[i].is_block && guard->operands[i].file_dev == source->file_dev &&
 		    guard->operands[i].file_inode == source->file_inode)
-			return;
-	operand_lock_file(source, kcopyd_device_fd(source->bdev));
+			source->lock_mode = LOCK_NO;
 }
 
 /* -- opening ------------------------------------------------------------------------------------- */
@@ -121,9 +119,9 @@ static void open_all(struct guard *guard)
 	if (guard->is_interrupted)
 		return;
 	ask_busy(guard);
+	choose_source_lock(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		operand_open(&guard->operands[i], guard->operands);
-	lock_source_file(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		if (guard->operands[i].is_block && (guard->options->is_dry || guard->options->num_expects))
 			disk_ask(guard->operands[i].rdev, &guard->operands[i].disk);
@@ -143,8 +141,20 @@ static void place_all(struct guard *guard)
 		operand_place(&guard->operands[i], count);
 }
 
+/* Two new files of one name: which of the two regions would have made it? */
+static bool is_same_new(const struct operand *a, const struct operand *b)
+{
+	struct stat first, second;
+
+	return a->is_new && b->is_new && strcmp(a->leaf, b->leaf) == 0 && fstat(a->dir_fd, &first) == 0 &&
+	       fstat(b->dir_fd, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 static void check_pair(struct operand *a, struct operand *b)
 {
+	if (is_same_new(a, b))
+		operand_problem(b, "destination %u is destination %u, %s, too, and does not exist yet", b->number,
+				a->number, a->name);
 	if (!a->region.bdev || !b->region.bdev || !kcopyd_regions_overlap(&a->region, &b->region))
 		return;
 	if (a->number == 0)

@@ -277,8 +277,7 @@ void operand_open(struct operand *operand, struct operand *others)
 		close(fd);
 		return;
 	}
-	/* A source's lock comes later: see guard.c. */
-	if (operand->number > 0 && !operand_lock_file(operand, fd)) {
+	if (!operand_lock_file(operand, fd)) {
 		close(fd);
 		return;
 	}
