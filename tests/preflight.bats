@@ -359,6 +359,17 @@ disk_4k_new() {
 	refuses 'image: would overwrite partition 2' --zero image:2048+8
 }
 
+# libblkid takes its table for none, so nobody knows where in it something is.
+@test "an image of a disk that was cut off is not written anywhere without --force" {
+	need_tool sfdisk
+	: >image
+	truncate -s 8M image
+	printf '%s\n' 'label: gpt' 'start=2048, size=4096' 'start=6144, size=4096' | sfdisk -q image
+	truncate -s 4M image
+	refuses 'image: would overwrite its partition table' --zero image:2100+8
+	refuses 'image: would overwrite its partition table' --zero image:7000+8
+}
+
 @test "every problem of every destination in one go: in use, full, too small, missing; no file is made" {
 	need_loop
 	need_tool sfdisk mkfs.ext4
@@ -635,8 +646,12 @@ record_lock() {
 	pid=$!
 	started+=("$pid")
 	poll 30 eval "[[ -e ready ]] || process_gone $pid"
-	[[ -e ready ]] || skip_because 'no record locks here'
 	rm ready
+}
+
+record_unlock() {
+	kill -KILL "$pid"
+	wait "$pid" || :
 }
 
 @test "a file that another program has locked by fcntl is not written" {
@@ -648,15 +663,14 @@ record_lock() {
 	for type in 0 1; do
 		record_lock image 6 "$type"
 		refuses_saying "image: is in use: it is locked by perl (process $pid); release it first" -- --force source image
-		kill -KILL "$pid"
+		record_unlock
 		record_lock image 37 "$type"
 		refuses_saying 'image: is in use: it is locked by another program; release it first' -- \
 			--force --lock=no source image new
-		kill -KILL "$pid"
+		record_unlock
 	done
 	run kcopy image new
 	assert_status 0
-	wait "$pid" || :
 	run kcopy source image
 	assert_status 0
 }

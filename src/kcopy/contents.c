@@ -132,11 +132,15 @@ static bool touches_table(const struct search *search, const char *type, uint64_
 
 	if (strcmp(type, "dos") == 0)
 		return touches(search, offset, search->block);
+	/* There was a GPT, and libblkid does not trust it: who knows where its partitions are. */
+	if (strcmp(type, "PMBR") == 0)
+		return true;
 	if (strcmp(type, "gpt") != 0)
 		return touches(search, offset, OTHER_TABLE_BYTES);
 	if (gpt > bytes)
 		gpt = bytes;
-	return touches(search, offset, gpt) || touches(search, offset + bytes - gpt, gpt);
+	/* The backup has no protective MBR. */
+	return touches(search, offset, gpt) || touches(search, offset + bytes - gpt + search->block, gpt);
 }
 
 /* Something that stands alone: on the whole device, or where the region begins. */
