@@ -70,9 +70,9 @@ parted_new() {
 }
 
 @test "--expect: an operand that is not there, and one that is not understood" {
-	refuses_saying '--expect=2:...: there is no operand 2; 0 is the source, 1 the first destination' -- \
+	refuses_saying '--expect=2:size: there is no operand 2; 0 is the source, 1 the first destination' -- \
 		--expect=2:size=128 source new
-	refuses_saying '--expect=0:...: there is no operand 0; 0 is the source, 1 the first destination' -- \
+	refuses_saying '--expect=0:size: there is no operand 0; 0 is the source, 1 the first destination' -- \
 		--expect=0:size=128 --zero new:0+8
 	local bad
 	remember
@@ -306,13 +306,17 @@ assert_plan() {
 @test "--json=FILE writes the plan there, but never over an operand, by any of its names" {
 	need_tool jq
 	filled_file old 65536
-	filled_file plan 65536
+	filled_file precious 65536
 	ln old hard
 	ln -s old link
 	ln -s nowhere dangling
-	run kcopy -n --json=plan source old
+	run kcopy -n --json=plan source old new
 	assert_status 0
 	assert_silent
+	# A longer plan is replaced by a shorter one, and nothing else is.
+	run kcopy -n --json=plan source old
+	assert_status 0
+	refuses 'precious: exists and is no plan' -n --json=precious source old
 	[[ $(jq -c '[.status, .operands[].operand]' plan) == '[0,"source","old"]' ]]
 	run kcopy --json=other --dry-run source source
 	assert_status 128
@@ -458,7 +462,7 @@ assert_at_once() {
 @test "a way to lock that is not known is refused, and so is one in the environment" {
 	local value
 	remember
-	for value in '' x YES y 2 -1 'yes ' shared; do
+	for value in '' x y 2 -1 'yes ' shared; do
 		run kcopy --lock="$value" source new
 		assert_status 128
 		assert_lines "--lock=$value: not a way to lock; write yes, no or nonblock"

@@ -384,9 +384,9 @@ disk_4k_new() {
 	image_mounted busy mounted
 	refuses_saying "missing/new: cannot be created: its directory: No such file or directory" \
 		"$loop: is in use: mounted on $scratch/mounted; release it first" \
-		"$small: is too small: 48 sectors from sector 2000 on, 128 are needed" \
+		"$small: is too small: 24 KiB (48 sectors) from sector 2000 on, 64 KiB (128) are needed" \
 		"image: would overwrite its partition table (gpt, 3 partitions); $force" \
-		"$loop: would overwrite its $what; $force" "$full" -- \
+		"$loop: would overwrite its $what" "$full" -- \
 		source new "$good" image "$loop" missing/new "$small:2000" ext4 new2
 }
 
@@ -455,7 +455,8 @@ disk_4k_new() {
 	local place=$'a \\b\nc'
 	image_mounted image "$place"
 	local busy="is in use: mounted on $scratch/a \\\\b\\nc; release it first"
-	refuses_saying "$loop: $busy" "$loop: would overwrite its $what; $force" -- source "$loop"
+	# Nothing is said of --force: it does not do it.
+	refuses_saying "$loop: $busy" "$loop: would overwrite its $what" -- source "$loop"
 	refuses_saying "$loop: $busy" -- --force source new "$loop:1000"
 	refuses_saying "$loop: $busy" -- --force --lock=no --zero "$loop"
 	ln -s "$loop" link
@@ -833,7 +834,7 @@ copies_saying() {
 	ln -s "$disk" "$id"
 	ln -s "${disk}p1" "$id-part1"
 	refuses_saying "$id: destination 1 overlaps the source, $id-part1; nothing is copied onto itself" \
-		"$id: would overwrite ${disk}p1 (nothing known in it, 1 MiB); $force" -- "$id-part1:0+8" "$id:2048"
+		"$id: would overwrite ${disk}p1 (nothing known in it, 1 MiB)" -- "$id-part1:0+8" "$id:2048"
 	refuses_saying "$id-part1: destination 2 overlaps destination 1, $disk" \
 		"$disk: would overwrite ${disk}p1 (nothing known in it, 1 MiB); $force" -- source "$disk:2140" "$id-part1"
 	run kcopy "$id:2048+8" "$id-part1:8"

@@ -170,24 +170,30 @@ static int add_signature(struct search *search, struct probe_signature *signatur
 
 /* -- partitions ---------------------------------------------------------------------------------- */
 
-/* The kernel's number of a partition that begins at @sector; sysfs, below a disk's directory. */
-static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
+/* A number from a file of sysfs, in the directory of partition @name below that of its disk. */
+static bool read_number(const char *disk, const char *name, const char *file, uint64_t *number)
 {
+	unsigned long long value = 0;
 	char path[400];
-	unsigned long long start = 0;
-	FILE *file;
+	FILE *stream;
 	bool ret;
 
-	snprintf(path, sizeof(path), "%s/%s/partition", disk, name);
-	if (access(path, F_OK))
+	snprintf(path, sizeof(path), "%s/%s/%s", disk, name, file);
+	stream = fopen(path, "re");
+	if (!stream)
 		return false;
-	snprintf(path, sizeof(path), "%s/%s/start", disk, name);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	ret = fscanf(file, "%llu", &start) == 1 && start == sector;
-	fclose(file);
+	ret = fscanf(stream, "%llu", &value) == 1;
+	fclose(stream);
+	*number = value;
 	return ret;
+}
+
+static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
+{
+	uint64_t number, start;
+
+	return read_number(disk, name, "partition", &number) && read_number(disk, name, "start", &start) &&
+	       start == sector;
 }
 
 /* "/dev/sdc1", if the kernel knows the partition; to be freed, or NULL. */
@@ -283,6 +289,52 @@ static int search_partition(struct search *search, const struct probe_result *di
 	return ret;
 }
 
+static bool is_listed(const struct probe_result *disk, uint64_t sector)
+{
+	for (size_t i = 0; i < disk->num_partitions; i++)
+		if (disk->partitions[i].sector == sector)
+			return true;
+	return false;
+}
+
+/*
+ * What the kernel has for a partition is one, though no table says so any more: it was wiped a moment ago, and all is still
+ * there; or partx(8) made it.
+ */
+static int add_kernel_partitions(const struct search *search, struct probe_result *disk)
+{
+	uint64_t number, start, count;
+	struct dirent *entry;
+	char path[64];
+	int ret = 0;
+	DIR *dir;
+
+	if (!search->rdev)
+		return 0;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(search->rdev), minor(search->rdev));
+	dir = opendir(path);
+	while (dir && ret == 0 && (entry = readdir(dir))) {
+		struct probe_partition *partitions;
+
+		if (entry->d_name[0] == '.' || !read_number(path, entry->d_name, "partition", &number) ||
+		    !read_number(path, entry->d_name, "start", &start) ||
+		    !read_number(path, entry->d_name, "size", &count) || is_listed(disk, start))
+			continue;
+		partitions = reallocarray(disk->partitions, disk->num_partitions + 1, sizeof(partitions[0]));
+		if (!partitions) {
+			ret = -ENOMEM;
+			break;
+		}
+		disk->partitions = partitions;
+		/* An extended partition's node is of two sectors: the kernel keeps writes off its logical ones. */
+		partitions[disk->num_partitions++] =
+			(struct probe_partition){ .number = (unsigned int)number, .sector = start, .count = count };
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
 /* -- the search ---------------------------------------------------------------------------------- */
 
 static bool has_gpt(const struct probe_result *result)
@@ -293,22 +345,24 @@ static bool has_gpt(const struct probe_result *result)
 	return false;
 }
 
-/* A file does not say in which blocks the disk counts whose image it is. */
+/* The image of a disk, in a file or on another disk, may count in other blocks than what it is on. */
 static int probe_disk(struct search *search, struct probe_result *disk)
 {
 	struct probe_result other;
 	int ret = probe_contents(search->fd, 0, search->device_bytes, 0, disk);
 
-	if (ret || search->rdev || has_gpt(disk))
+	unsigned int block = search->block == LARGE_BLOCK ? KCOPYD_SECTOR_BYTES : LARGE_BLOCK;
+
+	if (ret || has_gpt(disk))
 		return ret;
-	ret = probe_contents(search->fd, 0, search->device_bytes, LARGE_BLOCK, &other);
+	ret = probe_contents(search->fd, 0, search->device_bytes, block, &other);
 	if (ret || !has_gpt(&other)) {
 		probe_free(&other);
 		return ret;
 	}
 	probe_free(disk);
 	*disk = other;
-	search->block = LARGE_BLOCK;
+	search->block = block;
 	return 0;
 }
 
@@ -318,10 +372,14 @@ static int search_device(struct search *search, bool *is_partition)
 	int ret = probe_disk(search, &disk);
 
 	*is_partition = false;
+	size_t in_table = disk.num_partitions;
+
+	if (ret == 0)
+		ret = add_kernel_partitions(search, &disk);
 	for (size_t i = 0; ret == 0 && i < disk.num_signatures; i++)
 		if (!disk.signatures[i].is_table ||
 		    touches_table(search, disk.signatures[i].type, 0, search->device_bytes))
-			ret = add_signature(search, &disk.signatures[i], 0, search->device_bytes, disk.num_partitions);
+			ret = add_signature(search, &disk.signatures[i], 0, search->device_bytes, in_table);
 	for (size_t i = 0; ret == 0 && i < disk.num_partitions; i++) {
 		ret = search_partition(search, &disk, &disk.partitions[i]);
 		if (disk.partitions[i].sector * KCOPYD_SECTOR_BYTES == search->offset)

@@ -53,8 +53,7 @@ static void tell_lock(struct operand *operand, const struct lock_wish *wish)
 				is_itself ? "" : path, is_itself ? "" : " ", holder ? holder : "another program");
 		break;
 	default:
-		log_warning("%s: %s cannot be locked against other programs: %s", operand->name, path,
-			    strerror(-wish->error));
+		operand->lock_error = -wish->error; /* told if nothing worse is */
 	}
 	free(printable);
 	free(holder);
@@ -109,6 +108,19 @@ static void choose_source_lock(struct guard *guard)
 
 /* -- opening ------------------------------------------------------------------------------------- */
 
+static bool is_whole_disk(const struct operand *operand)
+{
+	return operand->number > 0 && operand->is_block && alias_whole_disk(operand->rdev) == operand->rdev;
+}
+
+static void open_one(struct guard *guard, struct operand *operand)
+{
+	operand_open(operand, guard->operands, guard->num_dests);
+	if (operand->lock_error && !operand->is_bad)
+		log_warning("%s: its disk cannot be locked against other programs: %s", operand->name,
+			    strerror(operand->lock_error));
+}
+
 static void open_all(struct guard *guard)
 {
 	unsigned int first = guard->has_source ? 0 : 1;
@@ -120,8 +132,11 @@ static void open_all(struct guard *guard)
 		return;
 	ask_busy(guard);
 	choose_source_lock(guard);
-	for (unsigned int i = first; i <= guard->num_dests; i++)
-		operand_open(&guard->operands[i], guard->operands);
+	/* Whole disks first: a claim of one keeps everybody from all its partitions, and not the other way round. */
+	for (int is_part = 0; is_part <= 1; is_part++)
+		for (unsigned int i = first; i <= guard->num_dests; i++)
+			if (is_whole_disk(&guard->operands[i]) == !is_part)
+				open_one(guard, &guard->operands[i]);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		if (guard->operands[i].is_block && (guard->options->is_dry || guard->options->num_expects))
 			disk_ask(guard->operands[i].rdev, &guard->operands[i].disk);
@@ -208,8 +223,8 @@ static void check_expects(struct guard *guard)
 
 		if (expect->operand > guard->num_dests || (expect->operand == 0 && !guard->has_source)) {
 			guard->is_unexpected = true;
-			log_error("--expect=%u:...: there is no operand %u; 0 is the source, 1 the first destination",
-				  expect->operand, expect->operand);
+			log_error("--expect=%u:%s: there is no operand %u; 0 is the source, 1 the first destination",
+				  expect->operand, expect_key_name(expect->key), expect->operand);
 			continue;
 		}
 		operand = &guard->operands[expect->operand];
@@ -243,18 +258,18 @@ static bool is_copied(const struct content *item, const struct contents *source,
 static void refuse_contents(struct operand *operand, const struct contents *source, uint64_t distance)
 {
 	const struct contents *contents = &operand->contents;
+	/* Of what is refused anyway nobody should learn to write --force. */
+	const char *advice = operand->is_bad ? "" : "; --force to do it anyway";
 
 	for (size_t i = 0; i < contents->num; i++) {
 		if (operand->trust == TRUST_IF_COPIED && is_copied(&contents->items[i], source, distance))
 			continue;
-		operand_problem(operand, "would overwrite %s; --force to do it anyway",
-				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM));
+		operand_problem(operand, "would overwrite %s%s",
+				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM), advice);
 	}
 	if (operand->contents_error)
-		operand_problem(operand,
-				"what would be overwritten is not known, as it cannot be read: %s; --force to do it "
-				"anyway",
-				strerror(operand->contents_error));
+		operand_problem(operand, "what would be overwritten is not known, as it cannot be read: %s%s",
+				strerror(operand->contents_error), advice);
 }
 
 static void tell_contents(const struct operand *operand)
@@ -319,6 +334,7 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	}
 	guard->num_dests = num_specs + first - 1;
 	guard->operands[0].dir_fd = -1;
+	guard->operands[0].backing_fd = -1;
 	for (unsigned int i = first; i <= guard->num_dests; i++) {
 		guard->operands[i].is_dry = options->is_dry;
 		guard->operands[i].lock_mode = options->lock_mode;
@@ -364,10 +380,11 @@ void guard_undo(struct guard *guard)
 
 void guard_close(struct guard *guard)
 {
+	/* First: udev looks at a disk when a descriptor that could write is closed, and some of its versions not later. */
+	locks_release(guard->locks);
+	guard->locks = NULL;
 	for (unsigned int i = guard->num_dests + 1; guard->operands && i > 0; i--)
 		operand_close(&guard->operands[i - 1]);
 	free(guard->operands);
 	guard->operands = NULL;
-	locks_release(guard->locks);
-	guard->locks = NULL;
 }
