@@ -37,6 +37,8 @@ loop_new() {
 			# Without udev or devtmpfs nobody makes the node.
 			[[ -b $loop ]] || node_make "$loop" || return
 			queue_default "$loop"
+			# An earlier user's 'blockdev --setro' stays with the device, too.
+			[[ " $* " == *' --read-only '* || " $* " == *' -r '* ]] || blockdev --setrw "$loop"
 			echo "$loop"
 			return
 		fi
@@ -46,8 +48,8 @@ loop_new() {
 	return 1
 }
 
-# loops_below DIR: the names of the loop devices whose backing files are below DIR, and of those over such a device; what
-# is above comes first, as it has to be freed first.
+# loops_below DIR: the names of the loop devices whose backing files are below DIR, and of those over such a device or a
+# partition of it; what is above comes first, as it has to be freed first.
 loops_below() {
 	local entry backing found='' more=1
 	while ((more)); do
@@ -57,7 +59,7 @@ loops_below() {
 			entry=${entry#/sys/block/}
 			entry=/dev/${entry%%/*}
 			[[ " $found " != *" $entry "* ]] || continue
-			if [[ $backing == "$1"/* || " $found " == *" $backing "* ]]; then
+			if [[ $backing == "$1"/* || " $found " == *" $backing "* || " $found " == *" ${backing%p[0-9]*} "* ]]; then
 				found="$entry $found"
 				more=1
 			fi
@@ -80,7 +82,7 @@ node_make() {
 partitions_new() {
 	local file=$1 loop part number=0
 	shift
-	printf '%s\n' 'label: gpt' "$@" | sfdisk -q "$file" >&2 || return
+	printf '%s\n' 'label: gpt' "$@" | sfdisk -q --no-tell-kernel "$file" >&2 || return
 	loop=$(loop_new "$file" --partscan) || return
 	# losetup returns when the kernel has looked for a table.
 	[[ -e /sys/class/block/${loop#/dev/}p1 ]] || partx -a "$loop" || return
@@ -90,6 +92,18 @@ partitions_new() {
 		poll 1 test -b "$part" || node_make "$part" || return
 	done
 	echo "$loop"
+}
+
+# partitions_add LOOP: the kernel knows the partitions of the table on it; partition N is LOOPpN. LOOP was made with
+# --partscan: of another one they would still be there when it is gone, and when there is a next one of its name.
+partitions_add() {
+	local name=${1#/dev/} number part
+	compgen -G "/sys/class/block/${name}p*" >/dev/null || partx -a "$1" || return
+	for number in $(partx -g -o NR "$1"); do
+		part=${1}p$number
+		poll 10 test -e "/sys/class/block/${part#/dev/}" || return
+		poll 1 test -b "$part" || node_make "$part" || return
+	done
 }
 
 # tmpfs_new DIR SIZE: a file system of its own at DIR (which is made), of SIZE bytes.
@@ -189,6 +203,20 @@ bad_write_file() {
 		can_write='exit 0' can_flush='exit 0' flush='exit 0'
 }
 
+# bad_start_new NAME IMAGE BYTES: a loop device over IMAGE of which the first BYTES can be written, but not read.
+bad_start_new() {
+	local file=$1 image=$2
+	# One process for each request: for small files only. nbdkit expands none of this, its shell does.
+	# shellcheck disable=SC2016
+	nbd_file "$file" eval \
+		get_size="stat -c %s '$image'" \
+		pread="if [ \$4 -lt $3 ]; then echo EIO a bad sector >&2; exit 1; fi
+			dd if='$image' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none" \
+		pwrite="dd of='$image' oflag=seek_bytes seek=\$4 bs=1M iflag=fullblock conv=notrunc status=none" \
+		can_write='exit 0' can_flush='exit 0' flush='exit 0' || return
+	loop_new "$file" --direct-io=on
+}
+
 # bad_flush_file NAME IMAGE: a file that stores what is written to it in IMAGE and cannot be flushed.
 bad_flush_file() {
 	local file=$1 image=$2
@@ -235,11 +263,15 @@ devices_free() {
 	local dir=$1 mount swap loop pid
 	[[ $dir == /*/kcopy.* && -d $dir ]] || return
 	{
+		while read -r swap _; do
+			[[ $swap != "$dir"/* ]] || swapoff "$swap"
+		done </proc/swaps
 		for loop in $(loops_below "$dir"); do
 			while read -r swap _; do
 				[[ $swap != "$loop" ]] || swapoff "$swap"
 			done </proc/swaps
 			while read -r mount; do
+				printf -v mount %b "$mount"
 				umount "$mount" || umount -l "$mount"
 			done < <(awk -v dev="$loop" '$1 == dev || index($1, dev "p") == 1 { print $2 }' /proc/mounts)
 			queue_default "$loop"
@@ -250,6 +282,7 @@ devices_free() {
 			poll 5 process_end "$pid" || kill -KILL "$pid"
 		done < <(cat "$dir"/*.nbdfuse-pid)
 		while read -r mount; do
+			printf -v mount %b "$mount"
 			umount "$mount" || umount -l "$mount"
 		done < <(awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | tac)
 		while read -r pid; do

@@ -273,21 +273,17 @@ assert_prefix() {
 # everything: each file below the scratch directory with its kind, mode, size, time and content, and the
 # content of each loop device. What kcopy's own run writes is left out.
 everything() {
-	local file loop loops
+	local loop loops
 	loops=$(loops_below "$scratch")
 	for loop in $loops; do
 		blockdev --flushbufs "$loop"
 	done
-	{
-		find "$scratch" -xdev ! -type d -printf '%P %y %m %s %T@ %l\n'
-		find "$scratch" -xdev -type d -printf '%P %y %m\n'
-	} | grep -vE '^(out|err|before|[^ ]*\.nbd[a-z]*-log|[^ ]*\.losetup) ' | sort
-	while read -r file; do
-		sha256sum -- "$file"
-	done < <(find "$scratch" -xdev -type f -size -64M ! -name '*.nbd*' ! -name out ! -name err ! -name before | sort)
-	for loop in $loops; do
-		sha256sum "$loop"
-	done
+	find "$scratch" -xdev -type d -printf '%P %y %m\n' -o -printf '%P %y %m %s %T@ %l\n' |
+		grep -vE '^(out|err|before|[^ ]*\.nbd[a-z]*-log|[^ ]*\.losetup) ' | sort
+	find "$scratch" -xdev -type f -size -64M ! -name '*.nbd*' ! -name out ! -name err ! -name before -print0 |
+		sort -z | xargs -0r b2sum --
+	# shellcheck disable=SC2086
+	[[ -z $loops ]] || b2sum $loops
 }
 
 # remember: what there is now, for assert_unchanged.
@@ -317,4 +313,78 @@ refuses() {
 	remember
 	run kcopy "$@"
 	assert_refused "$pattern"
+}
+
+# times: of each file and directory below the scratch directory, and of the nodes of the loop devices there.
+times() {
+	local loop node
+	find "$scratch" -xdev -type d -printf '%P %T@ %C@\n' -o -printf '%P %A@ %T@ %C@\n' |
+		grep -vE '^(out|err|before) ' | sort
+	for loop in $(loops_below "$scratch"); do
+		for node in "$loop" "$loop"p*; do
+			[[ ! -b $node ]] || stat -c '%n %x %y %z' "$node"
+		done
+	done
+}
+
+# times_age: from now on, each read of a file or of a loop device's node shows as its time of access; not so of what
+# backs a loop device, which the kernel reads.
+times_age() {
+	local loop loops
+	# Where udev runs, it looks at what is new.
+	! command -v udevadm >/dev/null || udevadm settle 2>/dev/null || :
+	loops=$(loops_below "$scratch")
+	find "$scratch" -xdev -type f -exec touch -cad @1 {} +
+	for loop in $loops; do
+		touch -cad @1 "$loop" "$loop"p*
+	done
+	for loop in $loops; do
+		touch -cad tomorrow "$(</sys/block/"${loop#/dev/}"/loop/backing_file)"
+	done
+}
+
+# assert_lines LINE...: it said these lines, less 'kcopy: ', and nothing else.
+assert_lines() {
+	local expected
+	expected=$(printf 'kcopy: %s\n' "$@")
+	[[ $output == "$expected" ]] || diff <(echo "$expected") <(echo "$output") ||
+		fail 'it should have said the lines with <'
+}
+
+# refuses_saying LINE... -- ARGUMENT...: kcopy with these arguments is refused in exactly these lines and a last one
+# that says so; nothing has changed, not even a time of a file or of a device's node.
+refuses_saying() {
+	local said=() try times
+	while [[ $1 != -- ]]; do
+		said+=("$1")
+		shift
+	done
+	shift
+	remember
+	# Another program may look at all devices just then; several times it will not.
+	for ((try = 0; try < 5; try++)); do
+		times_age
+		times=$(times)
+		run kcopy "$@"
+		assert_status 128 || return
+		assert_lines "${said[@]}" 'nothing was written' || return
+		[[ $(times) != "$times" ]] || break
+	done
+	((try < 5)) || diff <(echo "$times") <(times) || fail 'it changed a time' || return
+	assert_unchanged
+}
+
+# hold FLOCK-ARGUMENT... FILE: flock(1) holds a lock on FILE, as process $holder, until release.
+hold() {
+	# shellcheck disable=SC2016 # for the inner shell
+	setsid flock "$@" sh -c ': >"$1" && exec sleep 1000' - "$scratch/held" 3>&- 4>&- &
+	holder=$!
+	started+=("-$holder")
+	poll 30 test -e "$scratch/held" && rm "$scratch/held"
+}
+
+# release [PID]: the last one that holds a lock, or this one, does no longer.
+release() {
+	kill -KILL -- "-${1:-$holder}"
+	wait "${1:-$holder}" 2>/dev/null || :
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -125,11 +126,34 @@ int alias_open(const char *path, dev_t rdev, int flags)
 	return -ENOENT;
 }
 
-/* A partition's disk, a disk's partitions, what is below and above. */
+int alias_ask_loop(dev_t rdev, struct loop_info64 *info)
+{
+	char *path = alias_path(rdev);
+	int fd = path ? alias_open(path, rdev, 0) : -ENXIO, ret;
+
+	free(path);
+	if (fd < 0)
+		return fd;
+	ret = ioctl(fd, LOOP_GET_STATUS64, info) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* A partition's disk, a disk's partitions, what is below and above. sysfs does not say what is below a loop device. */
 static void add_relatives(struct family *family, dev_t rdev)
 {
 	dev_t disk = alias_whole_disk(rdev);
+	struct loop_info64 info = { 0 };
 	char path[96], below[128];
+	int ret;
+
+	if (major(disk) == LOOP_MAJOR) {
+		ret = alias_ask_loop(disk, &info);
+		if (ret == 0 && info.lo_rdevice)
+			add(family, (dev_t)info.lo_rdevice);
+		else if (ret && ret != -ENXIO && !family->error)
+			family->error = ret;
+	}
 
 	add(family, disk);
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
@@ -174,7 +198,10 @@ static int ask_member(const struct io_region *region, dev_t rdev, char **path)
 	if (!*path)
 		return 0; /* it has gone */
 	fd = alias_open(*path, rdev, 0);
-	if (fd == -ENXIO || fd == -ENOMEDIUM || fd == -ENODEV || (fd == -EACCES && is_elsewhere(region, rdev)))
+	if (fd == -ENXIO || fd == -ENOMEDIUM || fd == -ENODEV)
+		return 0;
+	/* Not ours to ask: an ordinary user's, or a container's that has no node of it. */
+	if ((fd == -EACCES || fd == -EPERM || fd == -ENOENT) && is_elsewhere(region, rdev))
 		return 0;
 	if (fd < 0)
 		return fd;

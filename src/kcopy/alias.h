@@ -6,6 +6,7 @@
 #ifndef KCOPY_ALIAS_H
 #define KCOPY_ALIAS_H
 
+#include <linux/loop.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -27,6 +28,9 @@ struct aliases {
  */
 int aliases_find(const struct io_region *region, struct aliases *aliases);
 void aliases_free(struct aliases *aliases);
+
+/* What the loop device @rdev, a whole one, stands on. 0 or -errno (-ENXIO: on nothing). */
+int alias_ask_loop(dev_t rdev, struct loop_info64 *info);
 
 /* A partition's whole disk, by sysfs; any other device's own number. */
 dev_t alias_whole_disk(dev_t rdev);

@@ -20,6 +20,9 @@
 #define GPT_BLOCKS 34
 #define OTHER_TABLE_BYTES 32768u
 
+/* The other logical block that disks have, in bytes. */
+#define LARGE_BLOCK 4096u
+
 /* Of each end of a device, where nearly all signatures are. */
 #define READ_AHEAD_BYTES (576u << 10)
 
@@ -57,9 +60,10 @@ static char *describe(const struct content *item, const char *kind)
 
 	if (item->uuid)
 		uuid = text_printable(item->uuid);
-	if (asprintf(&ret, "%s%s%s%s%s%s, %s%s%s", item->type, kind, label ? " \"" : "", label ? label : "",
-		     label ? "\"" : "", item->is_damaged ? ", damaged" : "", units_format_bytes(item->bytes, size),
-		     uuid ? ", UUID " : "", uuid ? uuid : "") < 0)
+	units_format_bytes(item->bytes, size);
+	if (asprintf(&ret, "%s%s%s%s%s%s%s%s%s%s", item->type, kind, label ? " \"" : "", label ? label : "",
+		     label ? "\"" : "", item->is_damaged ? ", damaged" : "", item->bytes ? ", " : "",
+		     item->bytes ? size : "", uuid ? ", UUID " : "", uuid ? uuid : "") < 0)
 		ret = NULL;
 	free(label);
 	free(uuid);
@@ -128,11 +132,15 @@ static bool touches_table(const struct search *search, const char *type, uint64_
 
 	if (strcmp(type, "dos") == 0)
 		return touches(search, offset, search->block);
+	/* There was a GPT, and libblkid does not trust it: who knows where its partitions are. */
+	if (strcmp(type, "PMBR") == 0)
+		return true;
 	if (strcmp(type, "gpt") != 0)
 		return touches(search, offset, OTHER_TABLE_BYTES);
 	if (gpt > bytes)
 		gpt = bytes;
-	return touches(search, offset, gpt) || touches(search, offset + bytes - gpt, gpt);
+	/* The backup has no protective MBR. */
+	return touches(search, offset, gpt) || touches(search, offset + bytes - gpt + search->block, gpt);
 }
 
 /* Something that stands alone: on the whole device, or where the region begins. */
@@ -162,24 +170,30 @@ static int add_signature(struct search *search, struct probe_signature *signatur
 
 /* -- partitions ---------------------------------------------------------------------------------- */
 
-/* The kernel's number of a partition that begins at @sector; sysfs, below a disk's directory. */
-static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
+/* A number from a file of sysfs, in the directory of partition @name below that of its disk. */
+static bool read_number(const char *disk, const char *name, const char *file, uint64_t *number)
 {
+	unsigned long long value = 0;
 	char path[400];
-	unsigned long long start = 0;
-	FILE *file;
+	FILE *stream;
 	bool ret;
 
-	snprintf(path, sizeof(path), "%s/%s/partition", disk, name);
-	if (access(path, F_OK))
+	snprintf(path, sizeof(path), "%s/%s/%s", disk, name, file);
+	stream = fopen(path, "re");
+	if (!stream)
 		return false;
-	snprintf(path, sizeof(path), "%s/%s/start", disk, name);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	ret = fscanf(file, "%llu", &start) == 1 && start == sector;
-	fclose(file);
+	ret = fscanf(stream, "%llu", &value) == 1;
+	fclose(stream);
+	*number = value;
 	return ret;
+}
+
+static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
+{
+	uint64_t number, start;
+
+	return read_number(disk, name, "partition", &number) && read_number(disk, name, "start", &start) &&
+	       start == sector;
 }
 
 /* "/dev/sdc1", if the kernel knows the partition; to be freed, or NULL. */
@@ -266,7 +280,7 @@ static int search_partition(struct search *search, const struct probe_result *di
 	/* A table may promise more than the device has. */
 	if (bytes > search->device_bytes - offset)
 		bytes = search->device_bytes - offset;
-	ret = probe_contents(search->fd, offset, bytes, &result);
+	ret = probe_contents(search->fd, offset, bytes, 0, &result);
 	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
 		ret = add_partition(search, partition, &result.signatures[i]);
 	if (ret == 0 && result.num_signatures == 0 && !is_region(search, partition))
@@ -275,18 +289,97 @@ static int search_partition(struct search *search, const struct probe_result *di
 	return ret;
 }
 
+static bool is_listed(const struct probe_result *disk, uint64_t sector)
+{
+	for (size_t i = 0; i < disk->num_partitions; i++)
+		if (disk->partitions[i].sector == sector)
+			return true;
+	return false;
+}
+
+/*
+ * What the kernel has for a partition is one, though no table says so any more: it was wiped a moment ago, and all is still
+ * there; or partx(8) made it.
+ */
+static int add_kernel_partitions(const struct search *search, struct probe_result *disk)
+{
+	uint64_t number, start, count;
+	struct dirent *entry;
+	char path[64];
+	int ret = 0;
+	DIR *dir;
+
+	if (!search->rdev)
+		return 0;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(search->rdev), minor(search->rdev));
+	dir = opendir(path);
+	while (dir && ret == 0 && (entry = readdir(dir))) {
+		struct probe_partition *partitions;
+
+		if (entry->d_name[0] == '.' || !read_number(path, entry->d_name, "partition", &number) ||
+		    !read_number(path, entry->d_name, "start", &start) ||
+		    !read_number(path, entry->d_name, "size", &count) || is_listed(disk, start))
+			continue;
+		partitions = reallocarray(disk->partitions, disk->num_partitions + 1, sizeof(partitions[0]));
+		if (!partitions) {
+			ret = -ENOMEM;
+			break;
+		}
+		disk->partitions = partitions;
+		/* An extended partition's node is of two sectors: the kernel keeps writes off its logical ones. */
+		partitions[disk->num_partitions++] =
+			(struct probe_partition){ .number = (unsigned int)number, .sector = start, .count = count };
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
 /* -- the search ---------------------------------------------------------------------------------- */
+
+static bool has_gpt(const struct probe_result *result)
+{
+	for (size_t i = 0; i < result->num_signatures; i++)
+		if (result->signatures[i].is_table && strcmp(result->signatures[i].type, "gpt") == 0)
+			return true;
+	return false;
+}
+
+/* The image of a disk, in a file or on another disk, may count in other blocks than what it is on. */
+static int probe_disk(struct search *search, struct probe_result *disk)
+{
+	struct probe_result other;
+	int ret = probe_contents(search->fd, 0, search->device_bytes, 0, disk);
+
+	unsigned int block = search->block == LARGE_BLOCK ? KCOPYD_SECTOR_BYTES : LARGE_BLOCK;
+
+	if (ret || has_gpt(disk))
+		return ret;
+	ret = probe_contents(search->fd, 0, search->device_bytes, block, &other);
+	if (ret || !has_gpt(&other)) {
+		probe_free(&other);
+		return ret;
+	}
+	probe_free(disk);
+	*disk = other;
+	search->block = block;
+	return 0;
+}
 
 static int search_device(struct search *search, bool *is_partition)
 {
 	struct probe_result disk;
-	int ret = probe_contents(search->fd, 0, search->device_bytes, &disk);
+	int ret = probe_disk(search, &disk);
 
 	*is_partition = false;
+	size_t in_table = disk.num_partitions;
+
+	if (ret == 0)
+		ret = add_kernel_partitions(search, &disk);
 	for (size_t i = 0; ret == 0 && i < disk.num_signatures; i++)
 		if (!disk.signatures[i].is_table ||
 		    touches_table(search, disk.signatures[i].type, 0, search->device_bytes))
-			ret = add_signature(search, &disk.signatures[i], 0, search->device_bytes, disk.num_partitions);
+			ret = add_signature(search, &disk.signatures[i], 0, search->device_bytes, in_table);
 	for (size_t i = 0; ret == 0 && i < disk.num_partitions; i++) {
 		ret = search_partition(search, &disk, &disk.partitions[i]);
 		if (disk.partitions[i].sector * KCOPYD_SECTOR_BYTES == search->offset)
@@ -296,15 +389,29 @@ static int search_device(struct search *search, bool *is_partition)
 	return ret;
 }
 
+/* What is at a device's end (RAID) looks the same from any place before it. */
+static bool is_known(const struct search *search, const struct probe_signature *signature)
+{
+	for (size_t i = 0; i < search->contents->num; i++) {
+		const struct content *item = &search->contents->items[i];
+
+		if (strcmp(item->type ? item->type : "", signature->type) == 0 &&
+		    strcmp(item->uuid ? item->uuid : "", signature->uuid ? signature->uuid : "") == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Where no table says that something begins: a file system at an offset of its own. */
 static int search_region(struct search *search)
 {
 	struct probe_result result;
-	uint64_t bytes = search->end - search->offset;
-	int ret = probe_contents(search->fd, search->offset, bytes, &result);
+	uint64_t bytes = search->device_bytes - search->offset; /* a short region destroys a large file system */
+	int ret = probe_contents(search->fd, search->offset, bytes, 0, &result);
 
 	for (size_t i = 0; ret == 0 && i < result.num_signatures; i++)
-		ret = add_signature(search, &result.signatures[i], search->offset, bytes, result.num_partitions);
+		if (!is_known(search, &result.signatures[i]))
+			ret = add_signature(search, &result.signatures[i], search->offset, 0, result.num_partitions);
 	probe_free(&result);
 	return ret;
 }

@@ -19,7 +19,7 @@ struct content {
 	unsigned int partition; /* its number, or 0 */
 	char *type;		/* as libblkid calls it; NULL: a partition that holds nothing known */
 	char *label, *uuid;	/* or NULL; as found, not printable */
-	uint64_t offset, bytes; /* where it stands on the device or file, as far as that is known */
+	uint64_t offset, bytes; /* where it stands on the device or file; its room there, or 0: not known */
 	bool is_table;		/* a partition table */
 	bool is_damaged;	/* its checksum is wrong */
 };

@@ -132,6 +132,11 @@ int expect_parse(const char *text, struct expect *expect, char **message)
 	return expect->value ? 0 : -ENOMEM;
 }
 
+const char *expect_key_name(enum expect_key key)
+{
+	return keys[key].name;
+}
+
 void expect_free(struct expect *expect)
 {
 	free(expect->value);

@@ -21,6 +21,9 @@ struct expect {
 
 /* -EINVAL: @message (to be freed) is one line that quotes @text and says what is wrong. -ENOMEM. */
 int expect_parse(const char *text, struct expect *expect, char **message);
+/* "serial" ... */
+const char *expect_key_name(enum expect_key key);
+
 void expect_free(struct expect *expect);
 
 /*

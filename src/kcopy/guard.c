@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "guard_use.h"
@@ -52,8 +53,7 @@ static void tell_lock(struct operand *operand, const struct lock_wish *wish)
 				is_itself ? "" : path, is_itself ? "" : " ", holder ? holder : "another program");
 		break;
 	default:
-		log_warning("%s: %s cannot be locked against other programs: %s", operand->name, path,
-			    strerror(-wish->error));
+		operand->lock_error = -wish->error; /* told if nothing worse is */
 	}
 	free(printable);
 	free(holder);
@@ -93,23 +93,33 @@ out:
 }
 
 /*
- * A source file against another kcopy that writes it. If it is a destination, too, the lock is there already, and would
- * be in our own way.
+ * A source file is locked against another kcopy that writes it. If it is a destination, too, the lock is there already,
+ * and would be in our own way.
  */
-static void lock_source_file(struct guard *guard)
+static void choose_source_lock(struct guard *guard)
 {
 	struct operand *source = &guard->operands[0];
 
-	if (!guard->has_source || source->is_block || !source->bdev)
-		return;
-	for (unsigned int i = 1; i <= guard->num_dests; i++)
+	for (unsigned int i = 1; guard->has_source && !source->is_block && i <= guard->num_dests; i++)
 		if (!guard->operands[i].is_block && guard->operands[i].file_dev == source->file_dev &&
 		    guard->operands[i].file_inode == source->file_inode)
-			return;
-	operand_lock_file(source, kcopyd_device_fd(source->bdev));
+			source->lock_mode = LOCK_NO;
 }
 
 /* -- opening ------------------------------------------------------------------------------------- */
+
+static bool is_whole_disk(const struct operand *operand)
+{
+	return operand->number > 0 && operand->is_block && alias_whole_disk(operand->rdev) == operand->rdev;
+}
+
+static void open_one(struct guard *guard, struct operand *operand)
+{
+	operand_open(operand, guard->operands, guard->num_dests);
+	if (operand->lock_error && !operand->is_bad)
+		log_warning("%s: its disk cannot be locked against other programs: %s", operand->name,
+			    strerror(operand->lock_error));
+}
 
 static void open_all(struct guard *guard)
 {
@@ -121,9 +131,12 @@ static void open_all(struct guard *guard)
 	if (guard->is_interrupted)
 		return;
 	ask_busy(guard);
-	for (unsigned int i = first; i <= guard->num_dests; i++)
-		operand_open(&guard->operands[i], guard->operands);
-	lock_source_file(guard);
+	choose_source_lock(guard);
+	/* Whole disks first: a claim of one keeps everybody from all its partitions, and not the other way round. */
+	for (int is_part = 0; is_part <= 1; is_part++)
+		for (unsigned int i = first; i <= guard->num_dests; i++)
+			if (is_whole_disk(&guard->operands[i]) == !is_part)
+				open_one(guard, &guard->operands[i]);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
 		if (guard->operands[i].is_block &&
 		    (guard->options->is_dry || guard->options->wants_disks || guard->options->num_expects))
@@ -144,8 +157,20 @@ static void place_all(struct guard *guard)
 		operand_place(&guard->operands[i], count);
 }
 
+/* Two new files of one name: which of the two regions would have made it? */
+static bool is_same_new(const struct operand *a, const struct operand *b)
+{
+	struct stat first, second;
+
+	return a->is_new && b->is_new && strcmp(a->leaf, b->leaf) == 0 && fstat(a->dir_fd, &first) == 0 &&
+	       fstat(b->dir_fd, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 static void check_pair(struct operand *a, struct operand *b)
 {
+	if (is_same_new(a, b))
+		operand_problem(b, "destination %u is destination %u, %s, too, and does not exist yet", b->number,
+				a->number, a->name);
 	if (!a->region.bdev || !b->region.bdev || !kcopyd_regions_overlap(&a->region, &b->region))
 		return;
 	if (a->number == 0)
@@ -199,8 +224,8 @@ static void check_expects(struct guard *guard)
 
 		if (expect->operand > guard->num_dests || (expect->operand == 0 && !guard->has_source)) {
 			guard->is_unexpected = true;
-			log_error("--expect=%u:...: there is no operand %u; 0 is the source, 1 the first destination",
-				  expect->operand, expect->operand);
+			log_error("--expect=%u:%s: there is no operand %u; 0 is the source, 1 the first destination",
+				  expect->operand, expect_key_name(expect->key), expect->operand);
 			continue;
 		}
 		operand = &guard->operands[expect->operand];
@@ -234,18 +259,18 @@ static bool is_copied(const struct content *item, const struct contents *source,
 static void refuse_contents(struct operand *operand, const struct contents *source, uint64_t distance)
 {
 	const struct contents *contents = &operand->contents;
+	/* Of what is refused anyway nobody should learn to write --force. */
+	const char *advice = operand->is_bad ? "" : "; --force to do it anyway";
 
 	for (size_t i = 0; i < contents->num; i++) {
 		if (operand->trust == TRUST_IF_COPIED && is_copied(&contents->items[i], source, distance))
 			continue;
-		operand_problem(operand, "would overwrite %s; --force to do it anyway",
-				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM));
+		operand_problem(operand, "would overwrite %s%s",
+				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM), advice);
 	}
 	if (operand->contents_error)
-		operand_problem(operand,
-				"what would be overwritten is not known, as it cannot be read: %s; --force to do it "
-				"anyway",
-				strerror(operand->contents_error));
+		operand_problem(operand, "what would be overwritten is not known, as it cannot be read: %s%s",
+				strerror(operand->contents_error), advice);
 }
 
 static void tell_contents(const struct operand *operand)
@@ -310,6 +335,7 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	}
 	guard->num_dests = num_specs + first - 1;
 	guard->operands[0].dir_fd = -1;
+	guard->operands[0].backing_fd = -1;
 	for (unsigned int i = first; i <= guard->num_dests; i++) {
 		guard->operands[i].is_dry = options->is_dry;
 		guard->operands[i].lock_mode = options->lock_mode;
@@ -355,10 +381,11 @@ void guard_undo(struct guard *guard)
 
 void guard_close(struct guard *guard)
 {
+	/* First: udev looks at a disk when a descriptor that could write is closed, and some of its versions not later. */
+	locks_release(guard->locks);
+	guard->locks = NULL;
 	for (unsigned int i = guard->num_dests + 1; guard->operands && i > 0; i--)
 		operand_close(&guard->operands[i - 1]);
 	free(guard->operands);
 	guard->operands = NULL;
-	locks_release(guard->locks);
-	guard->locks = NULL;
 }

@@ -3,12 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <linux/major.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -24,20 +23,6 @@
 
 #define UNCERTAIN "%s: whether its storage is in use by another name cannot be told in full: %s"
 
-/* What a loop device stands on. 0 or -errno. */
-static int ask_loop(dev_t rdev, struct loop_info64 *info)
-{
-	char *path = alias_path(rdev);
-	int fd = path ? alias_open(path, rdev, 0) : -ENXIO, ret;
-
-	free(path);
-	if (fd < 0)
-		return fd;
-	ret = ioctl(fd, LOOP_GET_STATUS64, info) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* Is @rdev a loop device, or a partition of one, that stands on the operand's disk or file, at whatever depth? */
 static bool stands_on(dev_t rdev, const struct operand *operand)
 {
@@ -47,7 +32,7 @@ static bool stands_on(dev_t rdev, const struct operand *operand)
 	if (operand->is_block && disk == own)
 		return false;
 	for (int level = 0; level < MAX_LOOPS && major(disk) == LOOP_MAJOR; level++) {
-		if (ask_loop(disk, &info))
+		if (alias_ask_loop(disk, &info))
 			return false;
 		if (!info.lo_rdevice)
 			return !operand->is_block && info.lo_device == operand->file_dev &&
@@ -68,15 +53,21 @@ static bool is_operand(const struct guard *guard, dev_t rdev)
 	return false;
 }
 
-/* Our own claim keeps others from a disk and all its partitions. */
+/*
+ * Does our own claim on a destination keep others from this device, so that it looks busy? A claim of a disk is one of all
+ * its partitions; a claim of a partition is one of the disk, but of no other partition.
+ */
 static bool is_claimed_by_us(const struct guard *guard, dev_t rdev)
 {
 	dev_t disk = alias_whole_disk(rdev);
 
-	for (unsigned int i = 1; i <= guard->num_dests; i++)
-		if (guard->operands[i].is_block && guard->operands[i].bdev &&
-		    alias_whole_disk(guard->operands[i].rdev) == disk)
+	for (unsigned int i = 1; i <= guard->num_dests; i++) {
+		const struct operand *operand = &guard->operands[i];
+
+		if (operand->is_block && operand->bdev &&
+		    (operand->rdev == rdev || operand->rdev == disk || alias_whole_disk(operand->rdev) == rdev))
 			return true;
+	}
 	return false;
 }
 
@@ -117,28 +108,100 @@ static void look_at_alias(const struct guard *guard, struct operand *operand, co
 	free(all);
 }
 
-/* To be freed; NULL: nobody uses it. */
-static char *describe_file(const struct operand *operand)
+/* By a record lock, as qemu has them on the images and disks of running machines. To be freed; NULL: by nobody. */
+static char *describe_record_lock(int fd)
 {
-	char *use = use_describe_file(operand->file_dev, operand->file_inode), *holder;
+	char *holder = lock_find_record_lock(fd), *use = NULL;
 
-	if (use)
-		return use;
-	holder = lock_find_record_lock(kcopyd_device_fd(operand->bdev));
 	if (holder && asprintf(&use, "it is locked by %s", holder) < 0)
 		use = NULL;
 	free(holder);
 	return use;
 }
 
+/* The file at the bottom of a destination's loop devices, open for reading. -ENOENT: there is none. */
+static int open_backing(const struct operand *operand)
+{
+	dev_t disk = alias_whole_disk(operand->rdev);
+	struct loop_info64 info = { 0 };
+	struct stat st;
+	char *path;
+	int fd;
+
+	for (int level = 0; level < MAX_LOOPS && major(disk) == LOOP_MAJOR; level++) {
+		if (alias_ask_loop(disk, &info))
+			return -ENOENT;
+		if (info.lo_rdevice) {
+			disk = alias_whole_disk((dev_t)info.lo_rdevice);
+			continue;
+		}
+		path = use_backing_path(disk);
+		fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY) : -1;
+		free(path);
+		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == info.lo_device && st.st_ino == info.lo_inode)
+			return fd;
+		if (fd >= 0)
+			close(fd);
+		return -ENOENT;
+	}
+	return -ENOENT;
+}
+
+/* Two destinations may be in one file: it is locked once. */
+static bool is_locked_by_us(const struct guard *guard, int fd)
+{
+	struct stat st, other;
+
+	if (fstat(fd, &st))
+		return false;
+	for (unsigned int i = 1; i <= guard->num_dests; i++)
+		if (guard->operands[i].backing_fd >= 0 && fstat(guard->operands[i].backing_fd, &other) == 0 &&
+		    other.st_dev == st.st_dev && other.st_ino == st.st_ino)
+			return true;
+	return false;
+}
+
+/*
+ * What the file behind a destination's loop device is used for beside that; and it is locked, as a destination file is,
+ * against another kcopy to the file itself. To be freed; NULL: for nothing.
+ */
+static char *describe_backing(const struct guard *guard, struct operand *operand)
+{
+	int fd = open_backing(operand);
+	struct stat st;
+	char *use;
+
+	if (fd < 0)
+		return NULL;
+	if (is_locked_by_us(guard, fd)) {
+		close(fd);
+		return NULL;
+	}
+	operand->backing_fd = fd;
+	use = fstat(fd, &st) ? NULL : use_describe_swap_file(st.st_dev, st.st_ino);
+	if (!use)
+		use = describe_record_lock(fd);
+	if (!use && lock_fd(fd, true, operand->lock_mode) == -EWOULDBLOCK)
+		use = strdup("the file behind it is locked by another program");
+	return use;
+}
+
+/* Of the operand itself, beside its aliases. To be freed; NULL: by nobody. */
+static char *describe_use(const struct guard *guard, struct operand *operand)
+{
+	char *use = operand->is_block ? describe_backing(guard, operand)
+				      : use_describe_file(operand->file_dev, operand->file_inode);
+
+	return use ? use : describe_record_lock(kcopyd_device_fd(operand->bdev));
+}
+
 static void check_destination(const struct guard *guard, struct operand *operand)
 {
 	struct io_region region = operand->region;
-	char *use = NULL;
+	char *use = describe_use(guard, operand);
 	int ret;
 
 	if (!operand->is_block) {
-		use = describe_file(operand);
 		region.sector = 0;
 		region.count = ALL_SECTORS;
 	}
@@ -153,7 +216,7 @@ static void check_destination(const struct guard *guard, struct operand *operand
 	if (ret == 0)
 		return;
 	/* An ordinary user may not ask loop devices; of most, sysfs has said that they stand on other files. */
-	if (ret == -EACCES && !operand->is_block)
+	if ((ret == -EACCES || ret == -EPERM || ret == -ENOENT) && !operand->is_block)
 		log_detail(UNCERTAIN, operand->name, strerror(-ret));
 	else
 		log_warning(UNCERTAIN, operand->name, strerror(-ret));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "lock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,15 +20,15 @@
 
 /* udev's lock is short, but comes right after mkfs or sfdisk: whoever scripts these would be refused by chance. */
 #define RETRY_MS 20
-#define MAX_RETRIES (1000 / RETRY_MS)
+#define FOR_UDEV (1000 / RETRY_MS)
 
 int lock_parse(const char *text, enum lock_mode *mode)
 {
-	if (!strcmp(text, "yes") || !strcmp(text, "1"))
+	if (!strcasecmp(text, "yes") || !strcmp(text, "1"))
 		*mode = LOCK_YES;
-	else if (!strcmp(text, "no") || !strcmp(text, "0"))
+	else if (!strcasecmp(text, "no") || !strcmp(text, "0"))
 		*mode = LOCK_NO;
-	else if (!strcmp(text, "nonblock"))
+	else if (!strcasecmp(text, "nonblock"))
 		*mode = LOCK_NONBLOCK;
 	else
 		return -EINVAL;
@@ -114,6 +115,28 @@ static int parent_of(int pid)
 	return parent;
 }
 
+/* "exec 9<>/dev/sdb; flock 9; kcopy ...": the lock is one of a descriptor that we have, too. */
+static bool is_inherited(int fd)
+{
+	struct stat st, other;
+	struct dirent *entry;
+	bool ret = false;
+	DIR *dir;
+
+	dir = fstat(fd, &st) == 0 ? opendir("/proc/self/fd") : NULL;
+	while (dir && !ret && (entry = readdir(dir))) {
+		int number = atoi(entry->d_name);
+
+		if (entry->d_name[0] == '.' || number == fd || number == dirfd(dir))
+			continue;
+		if (fstat(number, &other) == 0 && other.st_dev == st.st_dev && other.st_ino == st.st_ino)
+			ret = flock(number, LOCK_EX | LOCK_NB) == 0; /* no change if it has it */
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
 /* As systemd's page on locks has it: flock /dev/sdb kcopy ... . Who started us has the lock, for us. */
 static bool is_held_for_us(int fd, bool is_exclusive)
 {
@@ -123,6 +146,8 @@ static bool is_held_for_us(int fd, bool is_exclusive)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	holder = find_holder(path);
+	if (is_inherited(fd))
+		return true;
 	if (!holder.pid || (is_exclusive && !holder.is_exclusive))
 		return false;
 	while (pid > 1 && pid != holder.pid)
@@ -140,7 +165,29 @@ char *lock_find_record_lock(int fd)
 	return lock.l_pid > 0 ? describe_process(lock.l_pid) : strdup("another program");
 }
 
+int lock_record(int fd)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return 0;
+	return errno == EACCES ? -EWOULDBLOCK : -errno;
+}
+
 /* -- one ----------------------------------------------------------------------------------------- */
+
+/* By udev, or by somebody who is not known. */
+static bool is_held_for_a_moment(int fd)
+{
+	char path[64], *name;
+	bool ret;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	name = lock_holder(path);
+	ret = !name || strstr(name, "udev");
+	free(name);
+	return ret;
+}
 
 /* 0, or -EINTR if a signal has come, now or before. */
 static int pause_for(int ms)
@@ -162,7 +209,7 @@ static int try_for(int fd, int operation, unsigned int tries)
 			return -errno;
 		if (i == 0 && is_held_for_us(fd, operation == LOCK_EX))
 			return 0;
-		if (i == tries)
+		if (i == tries || (tries == FOR_UDEV && !is_held_for_a_moment(fd)))
 			return -EWOULDBLOCK;
 		ret = pause_for(RETRY_MS);
 	}
@@ -202,7 +249,7 @@ int lock_fd(int fd, bool is_exclusive, enum lock_mode mode)
 	if (mode == LOCK_YES)
 		ret = wait_for(fd, operation);
 	else if (mode == LOCK_NONBLOCK)
-		ret = try_for(fd, operation, MAX_RETRIES);
+		ret = try_for(fd, operation, FOR_UDEV);
 	/* What file systems without locks say. */
 	if (ret == -EOPNOTSUPP || ret == -ENOLCK || ret == -ENOSYS || ret == -EINVAL)
 		return 0;

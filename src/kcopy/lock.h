@@ -15,8 +15,8 @@ enum lock_mode { LOCK_NONBLOCK, LOCK_YES, LOCK_NO };
 int lock_parse(const char *text, enum lock_mode *mode);
 
 /*
- * Locks what @fd is open on. 0; -EWOULDBLOCK: somebody else has it (LOCK_NONBLOCK; known after a second, as udev takes
- * a lock for a moment whenever a disk has changed); -EINTR: a signal came while it waited. LOCK_YES says whom it waits
+ * Locks what @fd is open on. 0; -EWOULDBLOCK: somebody else has it (LOCK_NONBLOCK; a second later if that is
+ * udev, which takes a lock for a moment whenever a disk has changed, or is not known); -EINTR: a signal came while it waited. LOCK_YES says whom it waits
  * for. A file system without locks, and LOCK_NO, are 0. A lock that this process has by another open() is somebody
  * else's, too; one that the process which started us has is ours ("flock /dev/sdb kcopy ...").
  */
@@ -34,6 +34,12 @@ char *lock_holder(const char *path);
  * 1234)", or "another program" where the kernel does not tell; to be freed by the caller. NULL: there is none.
  */
 char *lock_find_record_lock(int fd);
+
+/*
+ * Such a lock of our own on all of the file, for writing: what a BSD lock that somebody took for several of us does not
+ * tell apart. 0, -EWOULDBLOCK, or -errno: there are no such locks.
+ */
+int lock_record(int fd);
 
 /* A disk to be locked. */
 struct lock_wish {

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "probe.h"
 #include "text.h"
+#include "units.h"
 #include "use.h"
 
 void operand_problem(struct operand *operand, const char *format, ...)
@@ -88,6 +89,7 @@ void operand_parse(struct operand *operand, unsigned int number, const char *tex
 
 	operand->number = number;
 	operand->dir_fd = -1;
+	operand->backing_fd = -1;
 	ret = spec_parse(text, place_exists, NULL, &operand->spec, &message);
 	operand->name = text_printable(ret ? text : operand->spec.place);
 	if (ret) {
@@ -148,14 +150,14 @@ static bool is_path_read_only(const char *path)
 }
 
 /* Is it a part of a disk that one of @others claims, or the disk? Then our own claim is what O_EXCL ran into. */
-static bool is_claimed_by_us(const struct operand *operand, const struct operand *others)
+static bool is_claimed_by_us(const struct operand *operand, const struct operand *others, unsigned int num_dests)
 {
 	struct io_region whole = { operand->bdev, 0, kcopyd_device_sectors(operand->bdev) };
 
-	for (unsigned int i = 1; i < operand->number; i++) {
+	for (unsigned int i = 1; i <= num_dests; i++) {
 		struct io_region other = { .bdev = others[i].bdev };
 
-		if (!others[i].is_block || !others[i].bdev)
+		if (i == operand->number || !others[i].is_block || !others[i].bdev)
 			continue;
 		other.count = kcopyd_device_sectors(other.bdev);
 		if (kcopyd_regions_overlap(&whole, &other))
@@ -190,6 +192,10 @@ static int ask_writable(int fd)
 {
 	char path[48];
 
+	if (faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) ? errno : 0;
 }
@@ -221,11 +227,11 @@ static bool is_same(const struct operand *a, const struct operand *b)
 	return a->is_block ? a->rdev == b->rdev : a->file_dev == b->file_dev && a->file_inode == b->file_inode;
 }
 
-/* The device or file is one that an operand before this one has open: then that is used. */
-static bool share(struct operand *operand, struct operand *others)
+/* The device or file is one that another operand has open: then that is used. */
+static bool share(struct operand *operand, struct operand *others, unsigned int num_dests)
 {
-	for (unsigned int i = 1; i < operand->number; i++) {
-		if (!others[i].bdev || !is_same(operand, &others[i]))
+	for (unsigned int i = 1; i <= num_dests; i++) {
+		if (i == operand->number || !others[i].bdev || !is_same(operand, &others[i]))
 			continue;
 		operand->bdev = others[i].bdev;
 		operand->is_shared = true;
@@ -246,12 +252,12 @@ static bool is_as_seen(const struct operand *operand, int fd)
 	return S_ISREG(st.st_mode) && st.st_dev == operand->file_dev && st.st_ino == operand->file_inode;
 }
 
-void operand_open(struct operand *operand, struct operand *others)
+void operand_open(struct operand *operand, struct operand *others, unsigned int num_dests)
 {
 	bool is_claimed = true;
 	int fd, ret;
 
-	if (operand->is_bad || operand->is_new || (operand->number && share(operand, others)))
+	if (operand->is_bad || operand->is_new || (operand->number && share(operand, others, num_dests)))
 		return;
 	if (operand->number == 0)
 		fd = open(operand->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -277,8 +283,7 @@ void operand_open(struct operand *operand, struct operand *others)
 		close(fd);
 		return;
 	}
-	/* A source's lock comes later: see guard.c. */
-	if (operand->number > 0 && !operand_lock_file(operand, fd)) {
+	if (operand_lock_file(operand, fd)) {
 		close(fd);
 		return;
 	}
@@ -290,13 +295,24 @@ void operand_open(struct operand *operand, struct operand *others)
 		close(fd);
 		return;
 	}
-	if (!is_claimed && !is_claimed_by_us(operand, others))
+	if (!is_claimed && !is_claimed_by_us(operand, others, num_dests))
 		explain_open(operand, EBUSY);
 	if (operand->number > 0 && operand->is_block && is_read_only(kcopyd_device_fd(operand->bdev)))
 		operand_problem(operand, "is read-only (see blockdev --setrw)");
 }
 
 /* -- region -------------------------------------------------------------------------------------- */
+
+static void tell_too_small(struct operand *operand, sector_t room)
+{
+	char has[UNITS_SIZE_CHARS], needs[UNITS_SIZE_CHARS], from[48] = "";
+
+	if (operand->region.sector)
+		snprintf(from, sizeof(from), " from sector %" PRIu64 " on", operand->region.sector);
+	operand_problem(operand, "is too small: %s (%" PRIu64 " sectors)%s, %s (%" PRIu64 ") are needed",
+			units_format_bytes(room * KCOPYD_SECTOR_BYTES, has), room, from,
+			units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, needs), operand->region.count);
+}
 
 /* Where the device's end is a wall: a destination file grows. */
 static bool check_end(struct operand *operand)
@@ -315,9 +331,7 @@ static bool check_end(struct operand *operand)
 	if (operand->region.sector >= size)
 		operand_problem(operand, "has %" PRIu64 " sectors; none at %" PRIu64, size, operand->region.sector);
 	else if (operand->number > 0 && !operand->spec.has_count)
-		operand_problem(operand,
-				"is too small: %" PRIu64 " sectors from sector %" PRIu64 " on, %" PRIu64 " are needed",
-				size - operand->region.sector, operand->region.sector, operand->region.count);
+		tell_too_small(operand, size - operand->region.sector);
 	else
 		operand_problem(operand, "has %" PRIu64 " sectors; sectors %" PRIu64 " to %" PRIu64 " are out of range",
 				size, operand->region.sector, end - 1);
@@ -390,6 +404,8 @@ void operand_close(struct operand *operand)
 	aliases_free(&operand->aliases);
 	contents_free(&operand->contents);
 	disk_free(&operand->disk);
+	if (operand->backing_fd >= 0)
+		close(operand->backing_fd);
 	if (operand->dir_fd >= 0)
 		close(operand->dir_fd);
 	free(operand->leaf);

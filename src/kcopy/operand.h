@@ -33,6 +33,7 @@ struct operand {
 	bool is_bad; /* a problem of it was printed */
 	bool is_dry; /* nothing is opened for writing, or changed: --dry-run */
 	enum lock_mode lock_mode;
+	int lock_error; /* why its disk could not be locked, if that is no reason to refuse: a positive errno */
 	bool is_block;
 	bool was_asked; /* whether it is in use, before any of ours was opened ... */
 	bool is_busy;	/* ... and it is */
@@ -41,7 +42,8 @@ struct operand {
 	dev_t rdev; /* of a block device */
 
 	struct block_device *bdev; /* owned unless is_shared; NULL until open */
-	bool is_shared;		   /* with an operand of a lower number: one device, opened once */
+	bool is_shared;		   /* with another operand: one device, opened once */
+	int backing_fd;		   /* owned, or -1: the file behind a destination's loop device, locked */
 	struct io_region region;
 	struct aliases aliases;	  /* of a destination: the other names of its region's sectors */
 	struct disk disk;	  /* of a block device, if somebody wants to know: what it is, as far as known */
@@ -70,15 +72,15 @@ void operand_look(struct operand *operand);
 /* Does somebody else claim the block device? */
 void operand_ask_busy(struct operand *operand);
 
-/* @others: operands of lower numbers, to share a device with. */
-void operand_open(struct operand *operand, struct operand *others);
+/* @operands: all of them; some may be open already, and a device is opened once. */
+void operand_open(struct operand *operand, struct operand *operands, unsigned int num_dests);
 
 /*
  * A destination file is ours alone as long as it is open, a source file not to be written by another kcopy: devices
- * are held by O_EXCL, files would take the writes of two kcopies, and both would say 0. False: somebody else has it, and
- * that was printed; or a signal came.
+ * are held by O_EXCL, files would take the writes of two kcopies, and both would say 0. -EWOULDBLOCK: somebody else has
+ * it, and that was printed. -EINTR: a signal came. Else 0, also where there are no locks.
  */
-bool operand_lock_file(struct operand *operand, int fd);
+int operand_lock_file(struct operand *operand, int fd);
 
 /* Where the region is, @count sectors if it does not say (0: to its end). */
 void operand_place(struct operand *operand, sector_t count);

@@ -16,26 +16,37 @@
 
 #include "log.h"
 
-bool operand_lock_file(struct operand *operand, int fd)
+int operand_lock_file(struct operand *operand, int fd)
 {
 	char path[48], *holder;
 	int ret;
 
 	if (operand->is_block)
-		return true;
-	ret = lock_fd(fd, operand->number > 0, operand->lock_mode);
-	if (ret == 0)
-		return true;
+		return 0;
+	/* Nothing is written in a dry run, and a descriptor for reading cannot lock more on every file system. */
+	ret = lock_fd(fd, operand->number > 0 && !operand->is_dry, operand->lock_mode);
+	if (ret == 0 && operand->number > 0 && !operand->is_dry && lock_record(fd) == -EWOULDBLOCK) {
+		holder = lock_find_record_lock(fd);
+		operand_problem(operand, "is in use: it is locked by %s; release it first",
+				holder ? holder : "another program");
+		free(holder);
+		return -EWOULDBLOCK;
+	}
 	if (ret == -EINTR) {
 		operand->is_bad = true; /* the signal says it all */
-		return false;
+		return ret;
+	}
+	if (ret != -EWOULDBLOCK) {
+		if (ret)
+			log_detail("%s: cannot be locked against other programs: %s", operand->name, strerror(-ret));
+		return 0;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	holder = lock_holder(path);
 	operand_problem(operand, "is in use: it is locked by %s; --lock=yes waits for it",
 			holder ? holder : "another program");
 	free(holder);
-	return false;
+	return ret;
 }
 
 static void create(struct operand *operand)
@@ -53,11 +64,12 @@ static void create(struct operand *operand)
 		return;
 	}
 	/* If another kcopy was faster to lock it, the file is now that one's: it must not be removed under it. */
-	if (!operand_lock_file(operand, fd)) {
+	ret = operand_lock_file(operand, fd);
+	operand->is_created = ret != -EWOULDBLOCK;
+	if (ret) {
 		close(fd);
 		return;
 	}
-	operand->is_created = true;
 	ret = kcopyd_device_open_fd(fd, &operand->bdev);
 	if (ret) {
 		operand_problem(operand, "cannot be used: %s", strerror(-ret));

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NO_DEVICE "no such device, and kcopy does not create files among device nodes; check the name"
+
 /* Is the directory @path (with @st) the place of device nodes? A file there is always a slip of the keyboard. */
 static bool is_device_directory(const char *path, const struct stat *st)
 {
@@ -69,23 +71,26 @@ static void look_at_new(struct operand *operand, const char *directory)
 		return;
 	}
 	operand->dir_fd = open_directory(directory);
+	if (operand->dir_fd < 0 && errno == ENOENT && strncmp(directory, "/dev/", 5) == 0) {
+		operand_problem(operand, NO_DEVICE);
+		return;
+	}
 	if (operand->dir_fd < 0 || fstat(operand->dir_fd, &st)) {
 		operand_problem(operand, "cannot be created: its directory: %s", strerror(errno));
 		return;
 	}
 	if (is_device_directory(directory, &st)) {
-		operand_problem(operand,
-				"no such device, and kcopy does not create files among device nodes; check the name");
+		operand_problem(operand, NO_DEVICE);
 		return;
 	}
 	if (faccessat(operand->dir_fd, ".", W_OK | X_OK, AT_EACCESS)) {
 		operand_problem(operand, "cannot be created in its directory: %s", strerror(errno));
 		return;
 	}
-	operand->is_new = true;
 	operand->leaf = strdup(leaf);
 	if (!operand->leaf)
 		operand_problem(operand, "%s", strerror(ENOMEM));
+	operand->is_new = operand->leaf;
 }
 
 static const char *describe_kind(mode_t mode)

@@ -37,7 +37,8 @@ static struct poptOption safety_options[] = {
 	{ "dry-run", 'n', POPT_ARG_NONE, NULL, OPT_DRY_RUN, "check everything and print the plan; write nothing",
 	  NULL },
 	{ "force", 'f', POPT_ARG_NONE, NULL, OPT_FORCE,
-	  "overwrite destinations that hold a file system, partition table, RAID or LVM member", NULL },
+	  "overwrite destinations that hold something: a file system, swap, partition table, RAID or LVM member, encrypted volume",
+	  NULL },
 	{ "expect", '\0', POPT_ARG_STRING, NULL, OPT_EXPECT,
 	  "operand N (0: the source) must be the disk with that serial, wwn, model or size, or nothing is written",
 	  "N:KEY=VALUE" },
@@ -234,8 +235,9 @@ static enum options_outcome print_help(poptContext context, bool is_usage)
 	}
 	poptPrintHelp(context, stdout, 0);
 	printf("\n"
-	       "SPEC is PLACE[:START[+COUNT]]: a block device or file, or LABEL=, UUID=, PARTLABEL=,\n"
-	       "PARTUUID=; START and COUNT in 512-byte sectors, or with a unit (s B K M G T P KB MB ...).\n"
+	       "SOURCE and DEST are PLACE[:START[+COUNT]]: a block device or file, or LABEL=, UUID=,\n"
+	       "PARTLABEL=, PARTUUID=; START and COUNT in 512-byte sectors, or with a unit (s B K M G T P\n"
+	       "KB MB ...).\n"
 	       "A trailing ':' says that there is no range: usb-Disk-0:0:\n"
 	       "\n"
 	       "Exit status: 0 all is on stable storage on every destination; otherwise the sum of\n"

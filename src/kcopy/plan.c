@@ -324,6 +324,16 @@ static bool is_operand(const struct operand *operand, const char *name, int fd, 
 	return other.st_dev == st->st_dev && other.st_ino == st->st_ino;
 }
 
+/* Nothing, or a plan from before: what else a file holds, a dry run does not destroy. */
+static bool is_plan(int fd, off_t bytes)
+{
+	static const char begin[] = "{\n  \"kcopy\":";
+	char text[sizeof(begin) - 1];
+
+	return bytes == 0 ||
+	       (pread(fd, text, sizeof(text), 0) == (ssize_t)sizeof(text) && memcmp(text, begin, sizeof(text)) == 0);
+}
+
 static int check_file(const struct guard *guard, const char *name, int fd)
 {
 	struct stat st;
@@ -339,7 +349,10 @@ static int check_file(const struct guard *guard, const char *name, int fd)
 			return -EEXIST;
 		}
 	}
-	return 0;
+	if (is_plan(fd, st.st_size))
+		return 0;
+	log_error("%s: exists and is no plan of kcopy's; it is not overwritten: name another file", name);
+	return -EEXIST;
 }
 
 /*
@@ -348,7 +361,7 @@ static int check_file(const struct guard *guard, const char *name, int fd)
  */
 static int open_file(const struct guard *guard, const char *path, const char *name)
 {
-	const int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	const int flags = O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
 	bool is_created = false;
 	struct stat st;
 	int fd, ret;

@@ -154,7 +154,7 @@ static int find_partitions(blkid_probe probe, struct probe_result *result)
 	return 0;
 }
 
-int probe_contents(int fd, uint64_t offset, uint64_t bytes, struct probe_result *result)
+int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, struct probe_result *result)
 {
 	blkid_probe probe = blkid_new_probe();
 	int ret;
@@ -165,6 +165,10 @@ int probe_contents(int fd, uint64_t offset, uint64_t bytes, struct probe_result 
 	errno = 0;
 	if (blkid_probe_set_device(probe, fd, (blkid_loff_t)offset, (blkid_loff_t)bytes)) {
 		ret = -(errno ? errno : EIO);
+		goto out;
+	}
+	if (block && blkid_probe_set_sectorsize(probe, block)) {
+		ret = -EINVAL;
 		goto out;
 	}
 	ret = find_signatures(probe, result);

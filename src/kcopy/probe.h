@@ -41,10 +41,11 @@ struct probe_result {
 };
 
 /*
- * Everything that is known in [offset, offset + bytes) of @fd, which is read through the page cache. Not an error:
- * nothing. -errno if it cannot be read. probe_free() is due in both cases.
+ * Everything that is known in [offset, offset + bytes) of @fd, which is read through the page cache. @block: the logical
+ * block that partition tables count in, in bytes; 0: that of the device, or 512. Not an error: nothing. -errno if it
+ * cannot be read. probe_free() is due in both cases.
  */
-int probe_contents(int fd, uint64_t offset, uint64_t bytes, struct probe_result *result);
+int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, struct probe_result *result);
 void probe_free(struct probe_result *result);
 
 #endif

@@ -246,24 +246,44 @@ char *use_describe(dev_t rdev)
 
 /* -- files --------------------------------------------------------------------------------------- */
 
-/* The file behind a loop device of that name (loop0), by sysfs, which everybody may read. */
-static bool is_backed_by(const char *loop, dev_t device, ino_t inode)
+/* Everybody may read it. */
+static char *read_backing_path(const char *loop)
 {
 	char path[320], *line = NULL;
 	size_t size = 0;
 	FILE *file;
-	bool ret = false;
 
-	snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", loop);
+	snprintf(path, sizeof(path), "%s/loop/backing_file", loop);
 	file = fopen(path, "re");
 	if (!file)
-		return false;
+		return NULL;
 	if (getline(&line, &size, file) > 0) {
 		line[strcspn(line, "\n")] = '\0';
-		ret = is_file(line, device, inode);
+	} else {
+		free(line);
+		line = NULL;
 	}
-	free(line);
 	fclose(file);
+	return line;
+}
+
+char *use_backing_path(dev_t rdev)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
+	return read_backing_path(path);
+}
+
+static bool is_backed_by(const char *loop, dev_t device, ino_t inode)
+{
+	char path[320], *backing;
+	bool ret;
+
+	snprintf(path, sizeof(path), "/sys/block/%s", loop);
+	backing = read_backing_path(path);
+	ret = backing && is_file(backing, device, inode);
+	free(backing);
 	return ret;
 }
 

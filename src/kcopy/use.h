@@ -23,6 +23,9 @@ char *use_describe_writing(dev_t rdev);
 /* "active swap", "it backs /dev/loop3", of the regular file. */
 char *use_describe_file(dev_t device, ino_t inode);
 
+/* The file that sysfs names behind the loop device @rdev, a whole one. */
+char *use_backing_path(dev_t rdev);
+
 /* The first of these alone. */
 char *use_describe_swap_file(dev_t device, ino_t inode);
 

@@ -50,7 +50,7 @@ int dm_table_read(dev_t rdev, struct dm_table *table)
 	uint32_t bytes = FIRST_BYTES;
 	int fd, ret;
 
-	fd = open("/dev/" DM_DIR "/" DM_CONTROL_NODE, O_RDWR | O_CLOEXEC);
+	fd = open("/dev/" DM_DIR "/" DM_CONTROL_NODE, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	do {

@@ -77,7 +77,10 @@ static int take(int fd, enum kind kind)
 	return -1;
 }
 
-/* A process named "a\tlocker" that has the lock when this returns, until it is killed. */
+/* Its name: who is not known, or is udev, is waited for. */
+static const char *locker_name = "a\tlocker";
+
+/* A process of that name that has the lock when this returns, until it is killed. */
 static pid_t locker_start(enum kind kind)
 {
 	int ready[2];
@@ -91,7 +94,7 @@ static pid_t locker_start(enum kind kind)
 		int fd = open(path, O_RDWR | O_CLOEXEC);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		prctl(PR_SET_NAME, "a\tlocker");
+		prctl(PR_SET_NAME, locker_name);
 		if (fd < 0 || take(fd, kind) || write(ready[1], "x", 1) != 1)
 			_exit(1);
 		for (;;)
@@ -126,7 +129,7 @@ static void assert_described(char *text, pid_t pid)
 
 static void modes_are_util_linux_words(void **state)
 {
-	static const char *const wrong[] = { "", "YES", "yes ", " no", "2", "01", "nonblocking", "non" };
+	static const char *const wrong[] = { "", "yes ", " no", "2", "01", "nonblocking", "non" };
 	static const struct {
 		const char *text;
 		enum lock_mode mode;
@@ -134,7 +137,8 @@ static void modes_are_util_linux_words(void **state)
 		      { "1", LOCK_YES },
 		      { "no", LOCK_NO },
 		      { "0", LOCK_NO },
-		      { "nonblock", LOCK_NONBLOCK } };
+		      { "nonblock", LOCK_NONBLOCK },
+		      { "Nonblock", LOCK_NONBLOCK } };
 	enum lock_mode mode;
 
 	(void)state;
@@ -189,13 +193,14 @@ static void our_lock_keeps_others_out_until_it_is_closed(void **state)
 
 static void a_lock_that_is_held_for_a_moment_is_waited_for(void **state)
 {
-	int fd = open_file(O_RDONLY), others = open_file(O_RDONLY);
+	int fd = open_file(O_RDONLY), others;
 
 	(void)state;
 	script_calls = 5;
 	script_error = EWOULDBLOCK;
 	assert_int_equal(lock_fd(fd, true, LOCK_NONBLOCK), 0);
 	assert_int_equal(script_calls, 0);
+	others = open_file(O_RDONLY);
 	assert_int_equal(flock(others, LOCK_SH | LOCK_NB), -1);
 	close(others);
 	close(fd);
@@ -278,14 +283,38 @@ static void a_signal_ends_the_waiting_and_the_holder_was_named(void **state)
 static void a_signal_ends_the_second_of_retries_too(void **state)
 {
 	int fd = open_file(O_RDONLY), ret;
-	pid_t pid = locker_start(BSD_EXCLUSIVE);
+	pid_t pid;
 
 	(void)state;
+	locker_name = "(udev-worker)";
+	pid = locker_start(BSD_EXCLUSIVE);
+	locker_name = "a\tlocker";
 	alarm_every_ms(7);
 	ret = lock_fd(fd, true, LOCK_NONBLOCK);
 	alarm_every_ms(0);
-	assert_int_equal(ret, -EINTR);
 	locker_kill(pid);
+	close(fd);
+	assert_int_equal(ret, -EINTR);
+}
+
+static void a_lock_of_a_descriptor_that_was_inherited_is_ours(void **state)
+{
+	int inherited = open_file(O_RDWR), fd = open_file(O_RDONLY), other;
+	pid_t pid;
+
+	(void)state;
+	assert_return_code(flock(inherited, LOCK_EX), errno);
+	assert_int_equal(lock_fd(fd, true, LOCK_NONBLOCK), 0);
+	assert_int_equal(lock_fd(fd, false, LOCK_YES), 0);
+	other = open_file(O_RDONLY);
+	assert_int_equal(flock(other, LOCK_SH | LOCK_NB), -1); /* and it still is exclusive */
+	close(other);
+	close(inherited);
+	inherited = open_file(O_RDWR);
+	pid = locker_start(BSD_EXCLUSIVE);
+	assert_int_equal(lock_fd(fd, true, LOCK_NONBLOCK), -EWOULDBLOCK);
+	locker_kill(pid);
+	close(inherited);
 	close(fd);
 }
 
@@ -403,6 +432,7 @@ int main(void)
 		cmocka_unit_test(a_file_system_without_locks_is_no_reason_to_refuse),
 		cmocka_unit_test(a_signal_ends_the_waiting_and_the_holder_was_named),
 		cmocka_unit_test(a_signal_ends_the_second_of_retries_too),
+		cmocka_unit_test(a_lock_of_a_descriptor_that_was_inherited_is_ours),
 		cmocka_unit_test(the_holder_of_a_lock_is_named),
 		cmocka_unit_test(record_locks_of_others_are_found_without_write_access),
 		cmocka_unit_test(a_disk_that_sysfs_does_not_know_fails_its_own_wish),
