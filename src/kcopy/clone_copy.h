@@ -32,6 +32,12 @@ struct clone_job {
 	_Atomic(enum job_state) state;
 };
 
+/* What is known of an operand that does not answer. */
+struct clone_stall {
+	unsigned int ms; /* when it was looked at last; 0: it does */
+	bool is_told;
+};
+
 struct clone {
 	const struct options *options; /* borrowed */
 	struct guard guard;
@@ -49,6 +55,8 @@ struct clone {
 	uint32_t asked;		/* bit N-1: the flush that is under way is for destination N's map, too */
 	uint64_t next_save_ms;	/* when the maps are due; CLOCK_MONOTONIC */
 	bool is_unsaved;	/* the last attempt to save the maps failed */
+	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
+	uint64_t looked_ms, watched_since_ms; /* at them: last, and since when without a gap; CLOCK_MONOTONIC */
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);
@@ -84,5 +92,10 @@ uint32_t clone_end_flush(struct clone *clone);
 
 /* Waits until something happens, or some time is over. */
 void clone_wait(struct clone *clone, bool is_flushing);
+
+/* -- clone_stall.c ------------------------------------------------------------------------------- */
+
+/* Names the devices that do not answer. Often called. */
+void clone_stall_tick(struct clone *clone);
 
 #endif

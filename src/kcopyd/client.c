@@ -509,6 +509,20 @@ int kcopyd_device_open(const char *path, int open_flags, struct block_device **r
 	return ret;
 }
 
+unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcopyd_op *op)
+{
+	static const enum kcopyd_op ops[] = { [LANE_READ] = KCOPYD_OP_READ,
+					      [LANE_WRITE] = KCOPYD_OP_WRITE,
+					      [LANE_ZERO] = KCOPYD_OP_ZERO,
+					      [LANE_FLUSH] = KCOPYD_OP_FLUSH };
+	enum lane_op waiting_for = LANE_READ;
+	unsigned int ms = lane_stalled_ms(bdev->lane, &waiting_for);
+
+	if (op)
+		*op = ops[waiting_for];
+	return ms;
+}
+
 void kcopyd_device_close(struct block_device *bdev)
 {
 	if (!bdev)

@@ -29,6 +29,8 @@ typedef uint64_t sector_t; /* 512-byte sectors, whatever the device's logical bl
 
 struct block_device; /* an open block device or regular file, with a thread of its own */
 
+enum kcopyd_op { KCOPYD_OP_READ, KCOPYD_OP_WRITE, KCOPYD_OP_ZERO, KCOPYD_OP_FLUSH };
+
 /*
  * Opens @path with the open(2) flags @open_flags (an access mode, O_EXCL, O_CREAT with mode 0666 and so
  * on; O_CLOEXEC and direct I/O are added here). -ENOTBLK: neither a block device nor a regular file.
@@ -64,6 +66,13 @@ bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
 /* Borrowed: valid until the device is closed. */
 int kcopyd_device_fd(const struct block_device *bdev);
+
+/*
+ * For how many milliseconds the device has had requests, of whatever client, and has completed nothing: it does not
+ * answer, or has a long flush to do. 0: it has none, or goes on. @op, or NULL: what it is waited for, if that is not 0; a
+ * flush first. From any thread.
+ */
+unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcopyd_op *op);
 
 /* -- regions ------------------------------------------------------------------------------------- */
 
@@ -168,8 +177,6 @@ int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_reg
 		 void *context);
 
 /* -- observer ------------------------------------------------------------------------------------ */
-
-enum kcopyd_op { KCOPYD_OP_READ, KCOPYD_OP_WRITE, KCOPYD_OP_ZERO, KCOPYD_OP_FLUSH };
 
 struct kcopyd_error {
 	enum kcopyd_op op;

@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "device.h"
 #include "lane_aio.h"
@@ -27,6 +30,10 @@ struct lane {
 	uint64_t read_end;
 	pthread_t thread;
 
+	/* For lane_stalled_ms(). */
+	atomic_uint outstanding[LANE_OPS]; /* submitted, not given back */
+	atomic_ullong moved_ms;		   /* when it last went on, or got something to do */
+
 	pthread_mutex_t lock;	/* guards the rest of this block */
 	struct list_head queue; /* submitted, not yet seen by the thread */
 	bool is_sleeping;	/* the thread waits in reap(), or is about to */
@@ -38,9 +45,21 @@ struct lane {
 	bool is_stalled; /* the engine took nothing: wait for a completion before asking again */
 };
 
-/* Back to its owner, who may free it at once. */
-static void finish(struct lane_request *request, int error)
+/* The coarse clock costs no more than a load from memory, and is exact enough for seconds. */
+static uint64_t now_ms(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Back to its owner, who may free it at once. */
+static void finish(struct lane *lane, struct lane_request *request, int error)
+{
+	/* In this order, so that what is submitted next to an idle lane, and not this, begins a new wait. */
+	atomic_store(&lane->moved_ms, now_ms());
+	atomic_fetch_sub(&lane->outstanding[request->op], 1);
 	request->error = error;
 	request->complete(request);
 }
@@ -50,7 +69,7 @@ static void stall(struct lane *lane, struct lane_request *request)
 {
 	/* With others in flight it is their completion that is waited for. */
 	if (lane->in_flight == 0 && ++request->stalls > MAX_STALLS) {
-		finish(request, -EAGAIN);
+		finish(lane, request, -EAGAIN);
 		return;
 	}
 	list_add_tail(&request->node, &lane->pending);
@@ -84,20 +103,21 @@ static void settle(struct lane *lane, const struct lane_event *event)
 		return;
 	}
 	if (event->result < 0) {
-		finish(request, (int)event->result);
+		finish(lane, request, (int)event->result);
 		return;
 	}
 	assert((uint64_t)event->result <= request->bytes - request->done);
 	request->done += (uint64_t)event->result;
 	request->stalls = 0;
 	if (request->done == request->bytes || fill_past_end(lane, request)) {
-		finish(request, 0);
+		finish(lane, request, 0);
 		return;
 	}
 	if (event->result == 0) {
-		finish(request, -EIO); /* zero progress: it would go on for ever */
+		finish(lane, request, -EIO); /* zero progress: it would go on for ever */
 		return;
 	}
+	atomic_store(&lane->moved_ms, now_ms());
 	list_add_tail(&request->node, &lane->pending);
 }
 
@@ -128,13 +148,13 @@ static void submit_pending(struct lane *lane)
 				lane->is_stalled = true;
 			} else {
 				list_del(&batch[0]->node);
-				finish(batch[0], -EAGAIN);
+				finish(lane, batch[0], -EAGAIN);
 			}
 			continue;
 		}
 		if (taken < 0) {
 			list_del(&batch[0]->node);
-			finish(batch[0], taken);
+			finish(lane, batch[0], taken);
 			continue;
 		}
 		assert((unsigned int)taken <= count);
@@ -232,10 +252,49 @@ static void wake(struct lane *lane, bool was_sleeping)
 		lane->ops->wake(lane->engine);
 }
 
+static bool has_nothing(const struct lane *lane)
+{
+	for (unsigned int op = 0; op < LANE_OPS; op++)
+		if (atomic_load(&lane->outstanding[op]) > 0)
+			return false;
+	return true;
+}
+
+/* They are under way from here on. Before the thread can see them. */
+static void count_in(struct lane *lane, const struct list_head *requests)
+{
+	const struct list_head *pos;
+
+	if (has_nothing(lane))
+		atomic_store(&lane->moved_ms, now_ms());
+	list_for_each (pos, requests)
+		atomic_fetch_add(&lane->outstanding[container_of(pos, struct lane_request, node)->op], 1);
+}
+
+unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op)
+{
+	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ };
+	uint64_t since, now;
+
+	for (unsigned int i = 0; i < LANE_OPS; i++) {
+		if (atomic_load(&lane->outstanding[slowest_first[i]]) == 0)
+			continue;
+		if (op)
+			*op = slowest_first[i];
+		since = atomic_load(&lane->moved_ms);
+		now = now_ms();
+		if (now <= since)
+			return 0;
+		return now - since < UINT_MAX ? (unsigned int)(now - since) : UINT_MAX;
+	}
+	return 0;
+}
+
 void lane_submit(struct lane *lane, struct list_head *requests)
 {
 	bool was_sleeping;
 
+	count_in(lane, requests);
 	pthread_mutex_lock(&lane->lock);
 	list_splice_tail(requests, &lane->queue);
 	was_sleeping = lane->is_sleeping;

@@ -20,6 +20,7 @@ struct lane;
 struct block_device;
 
 enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH };
+#define LANE_OPS 4u
 
 /* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. */
 struct lane_request {
@@ -74,6 +75,13 @@ void lane_destroy(struct lane *lane);
 
 /* From any thread. Every request on @requests (by its node); the list is empty afterwards. */
 void lane_submit(struct lane *lane, struct list_head *requests);
+
+/*
+ * For how many milliseconds it has had requests and nothing became of any of them; 0: it has none, or goes on. @op, or NULL:
+ * the kind of request that it is waited for, if it has several the one that is most likely to take long. From any
+ * thread.
+ */
+unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op);
 
 /* The engine that fits @bdev, which the lane borrows, and a lane over it. */
 int lane_open(struct block_device *bdev, struct lane **result);

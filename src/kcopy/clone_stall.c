@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices that do not answer, while a copy runs: who is waited for is named, once each time. Main thread only.
+ */
+#include "clone_copy.h"
+
+#include <time.h>
+
+#include "log.h"
+
+#define WARN_MS 10000u
+/* When nobody looked for so long (the process was stopped, or had something else to do), nothing is known of meanwhile. */
+#define GAP_MS 1000u
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void tell_stall(const struct operand *operand, bool is_source, enum kcopyd_op op, unsigned int ms)
+{
+	unsigned int seconds = ms / 1000;
+
+	if (op == KCOPYD_OP_FLUSH)
+		log_warning("%s: has been flushing for %u s; a large cache may need longer", operand->name, seconds);
+	else if (is_source)
+		log_warning("%s: the source has not answered for %u s", operand->name, seconds);
+	else
+		log_warning("%s: has completed nothing for %u s", operand->name, seconds);
+}
+
+static void look_at(struct clone *clone, unsigned int number, uint64_t watched_ms)
+{
+	const struct operand *operand = &clone->guard.operands[number];
+	struct clone_stall *stall = &clone->stalls[number];
+	enum kcopyd_op op = KCOPYD_OP_READ;
+	unsigned int ms = operand->bdev ? kcopyd_device_stalled_ms(operand->bdev, &op) : 0;
+
+	if (stall->is_told && ms < stall->ms)
+		log_info("%s: goes on, after %u s", operand->name, stall->ms / 1000);
+	if (ms < stall->ms)
+		stall->is_told = false;
+	stall->ms = ms;
+	if (ms > watched_ms)
+		ms = (unsigned int)watched_ms;
+	if (ms < WARN_MS || stall->is_told)
+		return;
+	stall->is_told = true;
+	tell_stall(operand, number == 0, op, ms);
+}
+
+void clone_stall_tick(struct clone *clone)
+{
+	uint64_t now = now_ms();
+
+	if (now - clone->looked_ms > GAP_MS)
+		clone->watched_since_ms = now;
+	clone->looked_ms = now;
+	for (unsigned int number = clone->guard.has_source ? 0 : 1; number <= clone->guard.num_dests; number++)
+		look_at(clone, number, now - clone->watched_since_ms);
+}
