@@ -38,3 +38,76 @@ said() {
 	assert_same source 0 image 0 $((8 * MIB))
 	assert_same source 0 copy 0 $((8 * MIB))
 }
+
+# assert_late: what the device did when it answered again is the source's; all else is as it was.
+assert_late() {
+	cmp -l source image | awk '$3 != 125 { exit 1 }' || fail 'the image has bytes that are not the source'"'"'s'
+}
+
+@test "a destination that hangs is dropped, the others are complete" {
+	kcopy_start --pages=512 --stall-timeout=1 source copy "$loop" new
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" said "new: 16384 sectors .*written and flushed"
+	said "copy: 16384 sectors .*written and flushed"
+	said "warning: $loop: has completed nothing for [1-9][0-9]* s: dropped"
+	gate_open slow
+	kcopy_wait
+	assert_status 4
+	assert_said "$loop: FAILED: write of [0-9]+ sectors at sector [0-9]+: Connection timed out"
+	assert_same source 0 copy 0 $((8 * MIB))
+	assert_same source 0 new 0 $((8 * MIB))
+	assert_late
+}
+
+@test "a destination whose flush hangs is dropped" {
+	gate_open slow
+	: >slow-flush.gate
+	rm -f slow-flush.reached # by the kernel, when the loop device was set up
+	kcopy_start --stall-timeout=1 source "$loop" copy
+	gate_wait slow-flush
+	poll "$KCOPY_TIMEOUT" said "copy: 16384 sectors .*written and flushed"
+	said "warning: $loop: has been flushing for [1-9][0-9]* s: dropped"
+	gate_open slow-flush
+	kcopy_wait
+	assert_status 2
+	assert_said "$loop: FAILED: flush: Connection timed out"
+	assert_same source 0 copy 0 $((8 * MIB))
+	assert_same source 0 image 0 $((8 * MIB))
+}
+
+@test "a source that hangs is named, and not dropped" {
+	local hanging
+	nbd_file "$scratch/hanging" eval get_size="stat -c %s '$scratch/source'" \
+		pread="while [ -e '$scratch/read.gate' ] && [ \$4 -ge $((4 * MIB)) ]; do sleep 0.02; done
+			dd if='$scratch/source' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none"
+	hanging=$(loop_new "$scratch/hanging" --read-only --direct-io=on)
+	: >read.gate
+	kcopy_start --stall-timeout=1 "$hanging" copy
+	poll "$KCOPY_TIMEOUT" said "warning: $hanging: the source has not answered for [1-9][0-9]* s"
+	gate_open read
+	kcopy_wait
+	assert_status 0
+	assert_said "$hanging: goes on, after"
+	assert_not_said 'dropped'
+	assert_same source 0 copy 0 $((8 * MIB))
+}
+
+@test "with a reserve that a hanging destination has all of, the others fail, and nothing hangs" {
+	kcopy_start --pages=1 --stall-timeout=1 source "$loop" copy
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" said 'copy: FAILED: '
+	gate_open slow
+	kcopy_wait
+	assert_status 6
+	assert_said "$loop: FAILED: write .*: Connection timed out"
+	assert_said 'copy: FAILED: write .*: No buffer space available'
+	assert_prefix source copy 16383
+	assert_late
+}
+
+@test "a time that is no whole number of seconds is refused" {
+	local time
+	for time in 0 86401 1.5 -1 x ''; do
+		refuses 'stall-timeout=.*: not a number of seconds; .*1 to 86400' --stall-timeout="$time" source copy
+	done
+}

@@ -123,6 +123,7 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
+	clone_stall_prepare(clone, pages);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations. */
 	if (clone->resume && resume_save(clone->resume)) {

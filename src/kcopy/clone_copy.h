@@ -36,6 +36,7 @@ struct clone_job {
 struct clone_stall {
 	unsigned int ms; /* when it was looked at last; 0: it does */
 	bool is_told;
+	bool is_abandoned;
 };
 
 struct clone {
@@ -95,7 +96,10 @@ void clone_wait(struct clone *clone, bool is_flushing);
 
 /* -- clone_stall.c ------------------------------------------------------------------------------- */
 
-/* Names the devices that do not answer. Often called. */
+/* Before the first job: of a reserve of @pages, leaves something for the others if destinations are dropped. */
+void clone_stall_prepare(struct clone *clone, unsigned int pages);
+
+/* Names the devices that do not answer, and drops destinations that do not for too long. Often called. */
 void clone_stall_tick(struct clone *clone);
 
 #endif

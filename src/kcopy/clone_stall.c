@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Devices that do not answer, while a copy runs: who is waited for is named, once each time. Main thread only.
+ * Devices that do not answer, while a copy runs: who is waited for is named, once each time, and with --stall-timeout a
+ * destination is dropped. Main thread only.
  */
 #include "clone_copy.h"
 
@@ -32,13 +33,25 @@ static void tell_stall(const struct operand *operand, bool is_source, enum kcopy
 		log_warning("%s: has completed nothing for %u s", operand->name, seconds);
 }
 
+static void drop(const struct operand *operand, struct clone_stall *stall, enum kcopyd_op op, unsigned int ms)
+{
+	log_warning("%s: has %s for %u s: dropped", operand->name,
+		    op == KCOPYD_OP_FLUSH ? "been flushing" : "completed nothing", ms / 1000);
+	stall->is_abandoned = true;
+	kcopyd_device_abandon(operand->bdev);
+}
+
 static void look_at(struct clone *clone, unsigned int number, uint64_t watched_ms)
 {
 	const struct operand *operand = &clone->guard.operands[number];
 	struct clone_stall *stall = &clone->stalls[number];
+	unsigned int timeout_ms = clone->options->stall_timeout * 1000, warn_ms = WARN_MS;
 	enum kcopyd_op op = KCOPYD_OP_READ;
-	unsigned int ms = operand->bdev ? kcopyd_device_stalled_ms(operand->bdev, &op) : 0;
+	unsigned int ms;
 
+	if (!operand->bdev || stall->is_abandoned)
+		return;
+	ms = kcopyd_device_stalled_ms(operand->bdev, &op);
 	if (stall->is_told && ms < stall->ms)
 		log_info("%s: goes on, after %u s", operand->name, stall->ms / 1000);
 	if (ms < stall->ms)
@@ -46,10 +59,25 @@ static void look_at(struct clone *clone, unsigned int number, uint64_t watched_m
 	stall->ms = ms;
 	if (ms > watched_ms)
 		ms = (unsigned int)watched_ms;
-	if (ms < WARN_MS || stall->is_told)
+	if (number > 0 && timeout_ms && ms >= timeout_ms) {
+		drop(operand, stall, op, ms);
+		return;
+	}
+	if (timeout_ms && timeout_ms < warn_ms)
+		warn_ms = timeout_ms;
+	if (ms < warn_ms || stall->is_told)
 		return;
 	stall->is_told = true;
 	tell_stall(operand, number == 0, op, ms);
+}
+
+void clone_stall_prepare(struct clone *clone, unsigned int pages)
+{
+	uint64_t share = (uint64_t)pages * KCOPYD_PAGE_BYTES / (clone->guard.num_dests + 1);
+
+	/* Every chunk goes to every destination: one that hangs would soon have the whole reserve. */
+	for (unsigned int number = 1; clone->options->stall_timeout && number <= clone->guard.num_dests; number++)
+		kcopyd_device_limit(clone->guard.operands[number].bdev, share);
 }
 
 void clone_stall_tick(struct clone *clone)
