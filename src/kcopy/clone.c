@@ -199,6 +199,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		result->status = status_of(clone);
 out:
 	result->signal = signals_pending();
+	clone_stall_tell_result(clone, result->status, result->signal);
 	kcopyd_client_destroy(clone->client);
 	guard_close(&clone->guard);
 	report_destroy(clone->report);

@@ -102,4 +102,7 @@ void clone_stall_prepare(struct clone *clone, unsigned int pages);
 /* Names the devices that do not answer, and drops destinations that do not for too long. Often called. */
 void clone_stall_tick(struct clone *clone);
 
+/* For who waits for the process: its result, and the devices that the kernel may make it wait for now. */
+void clone_stall_tell_result(const struct clone *clone, int status, int signal);
+
 #endif

@@ -5,9 +5,11 @@
  */
 #include "clone_copy.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "log.h"
+#include "supervise.h"
 
 #define WARN_MS 10000u
 /* When nobody looked for so long (the process was stopped, or had something else to do), nothing is known of meanwhile. */
@@ -38,7 +40,26 @@ static void drop(const struct operand *operand, struct clone_stall *stall, enum 
 	log_warning("%s: has %s for %u s: dropped", operand->name,
 		    op == KCOPYD_OP_FLUSH ? "been flushing" : "completed nothing", ms / 1000);
 	stall->is_abandoned = true;
+	stall->is_told = true;
 	kcopyd_device_abandon(operand->bdev);
+}
+
+/* Whom we wait for, at the end of the process at the latest: they were told, and have not answered since. */
+static void find_names(const struct clone *clone, char *names, size_t size)
+{
+	size_t length = 0;
+
+	names[0] = '\0';
+	for (unsigned int number = 0; clone->guard.operands && number <= clone->guard.num_dests; number++) {
+		const struct operand *operand = &clone->guard.operands[number];
+		int put;
+
+		if (!clone->stalls[number].is_told || !operand->bdev ||
+		    kcopyd_device_stalled_ms(operand->bdev, NULL) == 0)
+			continue;
+		put = snprintf(names + length, size - length, "%s%s", length ? ", " : "", operand->name);
+		length += put > 0 && (size_t)put < size - length ? (size_t)put : 0;
+	}
 }
 
 static void look_at(struct clone *clone, unsigned int number, uint64_t watched_ms)
@@ -82,11 +103,28 @@ void clone_stall_prepare(struct clone *clone, unsigned int pages)
 
 void clone_stall_tick(struct clone *clone)
 {
+	char names[SUPERVISE_NAMES_BYTES];
 	uint64_t now = now_ms();
+	bool was_told, has_changed = false;
 
 	if (now - clone->looked_ms > GAP_MS)
 		clone->watched_since_ms = now;
 	clone->looked_ms = now;
-	for (unsigned int number = clone->guard.has_source ? 0 : 1; number <= clone->guard.num_dests; number++)
+	for (unsigned int number = clone->guard.has_source ? 0 : 1; number <= clone->guard.num_dests; number++) {
+		was_told = clone->stalls[number].is_told;
 		look_at(clone, number, now - clone->watched_since_ms);
+		has_changed |= clone->stalls[number].is_told != was_told;
+	}
+	if (has_changed) {
+		find_names(clone, names, sizeof(names));
+		supervise_tell_waiting(names);
+	}
+}
+
+void clone_stall_tell_result(const struct clone *clone, int status, int signal)
+{
+	char names[SUPERVISE_NAMES_BYTES];
+
+	find_names(clone, names, sizeof(names));
+	supervise_tell_result(status, signal, names);
 }
