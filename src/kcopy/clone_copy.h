@@ -34,7 +34,8 @@ struct clone_job {
 
 /* What is known of an operand that does not answer. */
 struct clone_stall {
-	unsigned int ms; /* when it was looked at last; 0: it does */
+	unsigned int ms;      /* when it was looked at last; 0: it does */
+	unsigned int gaps_ms; /* of these, nobody looked for so long */
 	bool is_told;
 	bool is_abandoned;
 };
@@ -57,7 +58,7 @@ struct clone {
 	uint64_t next_save_ms;	/* when the maps are due; CLOCK_MONOTONIC */
 	bool is_unsaved;	/* the last attempt to save the maps failed */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
-	uint64_t looked_ms, watched_since_ms; /* at them: last, and since when without a gap; CLOCK_MONOTONIC */
+	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);

@@ -62,7 +62,7 @@ static void find_names(const struct clone *clone, char *names, size_t size)
 	}
 }
 
-static void look_at(struct clone *clone, unsigned int number, uint64_t watched_ms)
+static void look_at(struct clone *clone, unsigned int number, unsigned int gap_ms)
 {
 	const struct operand *operand = &clone->guard.operands[number];
 	struct clone_stall *stall = &clone->stalls[number];
@@ -75,11 +75,14 @@ static void look_at(struct clone *clone, unsigned int number, uint64_t watched_m
 	ms = kcopyd_device_stalled_ms(operand->bdev, &op);
 	if (stall->is_told && ms < stall->ms)
 		log_info("%s: goes on, after %u s", operand->name, stall->ms / 1000);
-	if (ms < stall->ms)
+	if (ms < stall->ms || stall->ms == 0) {
 		stall->is_told = false;
+		stall->gaps_ms = 0;
+	}
 	stall->ms = ms;
-	if (ms > watched_ms)
-		ms = (unsigned int)watched_ms;
+	if (ms > 0)
+		stall->gaps_ms += gap_ms;
+	ms = ms > stall->gaps_ms ? ms - stall->gaps_ms : 0;
 	if (number > 0 && timeout_ms && ms >= timeout_ms) {
 		drop(operand, stall, op, ms);
 		return;
@@ -106,13 +109,14 @@ void clone_stall_tick(struct clone *clone)
 	char names[SUPERVISE_NAMES_BYTES];
 	uint64_t now = now_ms();
 	bool was_told, has_changed = false;
+	unsigned int gap_ms = 0;
 
-	if (now - clone->looked_ms > GAP_MS)
-		clone->watched_since_ms = now;
+	if (clone->looked_ms && now - clone->looked_ms > GAP_MS)
+		gap_ms = (unsigned int)(now - clone->looked_ms);
 	clone->looked_ms = now;
 	for (unsigned int number = clone->guard.has_source ? 0 : 1; number <= clone->guard.num_dests; number++) {
 		was_told = clone->stalls[number].is_told;
-		look_at(clone, number, now - clone->watched_since_ms);
+		look_at(clone, number, gap_ms);
 		has_changed |= clone->stalls[number].is_told != was_told;
 	}
 	if (has_changed) {
