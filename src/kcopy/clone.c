@@ -123,6 +123,7 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
+	clone_stall_prepare(clone, pages);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations. */
 	if (clone->resume && resume_save(clone->resume)) {
@@ -198,6 +199,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		result->status = status_of(clone);
 out:
 	result->signal = signals_pending();
+	clone_stall_tell_result(clone, result->status, result->signal);
 	kcopyd_client_destroy(clone->client);
 	guard_close(&clone->guard);
 	report_destroy(clone->report);

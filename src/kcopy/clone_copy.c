@@ -110,6 +110,7 @@ void clone_wait(struct clone *clone, bool is_flushing)
 	if (fds[0].revents)
 		(void)!read(clone->done_fd, &count, sizeof(count));
 	report_print_news(clone->report);
+	clone_stall_tick(clone);
 	report_ask_progress(clone->report, &done_bytes, &total_bytes);
 	progress_update(&clone->progress, done_bytes, total_bytes, is_flushing);
 }

@@ -32,6 +32,14 @@ struct clone_job {
 	_Atomic(enum job_state) state;
 };
 
+/* What is known of an operand that does not answer. */
+struct clone_stall {
+	unsigned int ms;      /* when it was looked at last; 0: it does */
+	unsigned int gaps_ms; /* of these, nobody looked for so long */
+	bool is_told;
+	bool is_abandoned;
+};
+
 struct clone {
 	const struct options *options; /* borrowed */
 	struct guard guard;
@@ -49,6 +57,8 @@ struct clone {
 	uint32_t asked;		/* bit N-1: the flush that is under way is for destination N's map, too */
 	uint64_t next_save_ms;	/* when the maps are due; CLOCK_MONOTONIC */
 	bool is_unsaved;	/* the last attempt to save the maps failed */
+	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
+	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);
@@ -84,5 +94,16 @@ uint32_t clone_end_flush(struct clone *clone);
 
 /* Waits until something happens, or some time is over. */
 void clone_wait(struct clone *clone, bool is_flushing);
+
+/* -- clone_stall.c ------------------------------------------------------------------------------- */
+
+/* Before the first job: of a reserve of @pages, leaves something for the others if destinations are dropped. */
+void clone_stall_prepare(struct clone *clone, unsigned int pages);
+
+/* Names the devices that do not answer, and drops destinations that do not for too long. Often called. */
+void clone_stall_tick(struct clone *clone);
+
+/* For who waits for the process: its result, and the devices that the kernel may make it wait for now. */
+void clone_stall_tell_result(const struct clone *clone, int status, int signal);
 
 #endif

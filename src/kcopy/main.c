@@ -4,12 +4,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "clone.h"
 #include "log.h"
 #include "options.h"
 #include "signals.h"
+#include "supervise.h"
 
 /*
  * A process may be started with 0, 1 or 2 closed. The first device that is opened would then be "standard error", and
@@ -27,6 +29,25 @@ static int fill_standard_fds(void)
 	return 0;
 }
 
+/* The copy; in a process of its own, if it may have to be given up. */
+static void run(const struct options *options, struct clone_result *result)
+{
+	bool is_parent = false;
+	int ret;
+
+	if (options->stall_timeout && !options->guard.is_dry) {
+		ret = supervise_start(&is_parent);
+		if (ret) {
+			log_error("no process can be started for the copy: %s", strerror(-ret));
+			return;
+		}
+	}
+	if (is_parent)
+		supervise_wait(&result->status, &result->signal);
+	else
+		clone_run(options, result);
+}
+
 int main(int argc, char **argv)
 {
 	struct clone_result result = { .status = CLONE_REFUSED };
@@ -41,7 +62,7 @@ int main(int argc, char **argv)
 			log_set_level(LOG_QUIET);
 		else if (options.is_verbose)
 			log_set_level(LOG_VERBOSE);
-		clone_run(&options, &result);
+		run(&options, &result);
 		break;
 	case OPTIONS_DONE:
 		result.status = 0;

@@ -20,6 +20,7 @@ enum {
 	OPT_ON_ERROR,
 	OPT_RETRIES,
 	OPT_MAP,
+	OPT_STALL_TIMEOUT,
 	OPT_PAGES,
 	OPT_JSON,
 	OPT_QUIET,
@@ -56,6 +57,8 @@ static struct poptOption error_options[] = {
 	{ "map", 'm', POPT_ARG_STRING, NULL, OPT_MAP,
 	  "keep in FILE what is on stable storage, and resume from there; several destinations: FILE.1, FILE.2, ...",
 	  "FILE" },
+	{ "stall-timeout", '\0', POPT_ARG_STRING, NULL, OPT_STALL_TIMEOUT,
+	  "drop a destination that completes nothing for so long (default: only name it, after 10 s)", "SECS" },
 	POPT_TABLEEND,
 };
 static struct poptOption speed_options[] = {
@@ -123,6 +126,22 @@ static int set_retries(const char *text, struct options *options)
 		return -EINVAL;
 	}
 	options->retries = (unsigned int)retries;
+	return 0;
+}
+
+static int set_stall_timeout(const char *text, struct options *options)
+{
+	char *end;
+	unsigned long long seconds;
+
+	errno = 0;
+	seconds = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || seconds == 0 || seconds > OPTIONS_MOST_STALL_TIMEOUT) {
+		refuse_value("stall-timeout", text,
+			     "not a number of seconds; write a whole number from 1 to 86400 (a day)");
+		return -EINVAL;
+	}
+	options->stall_timeout = (unsigned int)seconds;
 	return 0;
 }
 
@@ -322,6 +341,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_MAP:
 			ret = set_map(argument, options);
+			break;
+		case OPT_STALL_TIMEOUT:
+			ret = set_stall_timeout(argument, options);
 			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);

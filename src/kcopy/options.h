@@ -12,14 +12,16 @@
 #define OPTIONS_DEFAULT_PAGES 4096u
 #define OPTIONS_DEFAULT_RETRIES 2u
 #define OPTIONS_MOST_RETRIES 1000u
+#define OPTIONS_MOST_STALL_TIMEOUT 86400u
 
 enum on_error { ON_ERROR_DROP, ON_ERROR_STOP, ON_ERROR_IGNORE };
 
 struct options {
 	bool is_zero; /* no source: write zeros */
 	enum on_error on_error;
-	unsigned int retries; /* of a place that failed */
-	char *map_path;	      /* owned; NULL: no maps */
+	unsigned int retries;	    /* of a place that failed */
+	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
+	char *map_path;		    /* owned; NULL: no maps */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
 	bool has_json;	 /* the plan as JSON */

@@ -6,8 +6,16 @@
 #ifndef KCOPY_SIGNALS_H
 #define KCOPY_SIGNALS_H
 
-/* Once, before any thread. 0 or -errno. */
+#include <sys/types.h>
+
+/* Before any thread; again in a child process, which is not to share its parent's descriptor. 0 or -errno. */
 int signals_catch(void);
+
+/* A signal that process @parent passes on is never the second one: it may have reached us both from a terminal. */
+void signals_obey(pid_t parent);
+
+/* What a second signal prints before it ends the process, if that is possible at once; static, or NULL. */
+void signals_set_last_words(const char *text);
 
 /* Becomes readable when a signal was noted. */
 int signals_fd(void);

@@ -10,12 +10,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "device.h"
 #include "job.h"
@@ -30,6 +28,7 @@
 #define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
 
 struct kcopyd_client {
+	struct list_head node; /* clients; guarded by clients_lock */
 	struct job_env env;
 	struct pages *pages; /* owned; the thread's alone */
 	struct kcopyd_observer observer;
@@ -37,21 +36,31 @@ struct kcopyd_client {
 
 	pthread_mutex_t lock;	    /* guards the rest of this block */
 	pthread_cond_t work;	    /* for the thread: something of the below changed */
-	pthread_cond_t idle;	    /* for destroy: num_jobs became 0 */
+	pthread_cond_t idle;	    /* for destroy: num_jobs became 0, or has_ended or is_lingering was set */
 	struct list_head incoming;  /* jobs not yet seen by the thread */
 	struct list_head completed; /* requests */
 	unsigned long num_jobs;	    /* accepted, not called back */
 	bool is_waiting;	    /* the thread sleeps on work */
 	bool is_cancelling;
+	bool is_abandoning; /* a device was abandoned */
 	bool is_closing;
+	bool has_ended;	   /* the thread has nothing left to do */
+	bool is_lingering; /* there are orphans only */
+	bool is_left;	   /* destroy did not wait for those: the thread frees the client after the last */
 
-	/* The thread's own. A job is on one of these. */
+	/* The thread's own. */
+	unsigned long num_orphans; /* requests that abandoned devices have */
+	/* A job is on one of these. */
 	struct list_head waiting;  /* could start a chunk if they had pages, in the order in which they may */
 	struct list_head unpaged;  /* can start a chunk, and need no pages for it */
 	struct list_head running;  /* only chunks in flight to wait for */
 	struct list_head finished; /* to be called back */
 	struct list_head timers;   /* waits of jobs, the first to end first */
 };
+
+/* All there are: whoever abandons a device does not know which of them use it. */
+static struct list_head clients = { &clients, &clients };
+static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* -- the thread ---------------------------------------------------------------------------------- */
 
@@ -78,9 +87,14 @@ static void process_completed(struct kcopyd_client *kc, struct list_head *comple
 	while (!list_is_empty(completed)) {
 		struct lane_request *request = list_first(completed, struct lane_request, node);
 		struct job *job = job_of_request(request);
-		bool was_waiting = job_can_start(job);
+		bool was_waiting;
 
 		list_del(&request->node);
+		if (job_take_orphan(request)) {
+			kc->num_orphans--;
+			continue;
+		}
+		was_waiting = job_can_start(job);
 		job_request_done(job, request);
 		requeue_in_place(kc, job, was_waiting);
 	}
@@ -129,14 +143,20 @@ static void process_timers(struct kcopyd_client *kc)
 	}
 }
 
+/* With the lock held, when it is closing: may the thread end, or must kcopyd_client_destroy() hear that it cannot? */
+static bool is_over(const struct kcopyd_client *kc)
+{
+	return kc->is_closing && (!kc->is_lingering || kc->num_orphans == 0);
+}
+
 /* With the lock held: until something comes, or the first timer is due. */
 static void wait_for_work(struct kcopyd_client *kc)
 {
 	const struct job_timer *timer = first_timer(kc);
 	bool is_due = false;
 
-	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling && !kc->is_closing &&
-	       !is_due) {
+	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling &&
+	       !kc->is_abandoning && !is_over(kc) && !is_due) {
 		kc->is_waiting = true;
 		if (timer) {
 			struct timespec until = { .tv_sec = (time_t)(timer->due_ms / 1000),
@@ -161,23 +181,45 @@ static void start_chunks(struct kcopyd_client *kc)
 	while (!list_is_empty(&kc->waiting)) {
 		struct job *job = job_of_node(kc->waiting.next);
 
-		if (!job_start_chunk(job))
-			break; /* nobody overtakes it */
+		if (!job_start_chunk(job)) {
+			if (pages_taken(kc->pages) > 0)
+				break;	 /* they will be put; nobody overtakes it */
+			job_starve(job); /* abandoned devices have them all */
+		}
 		requeue(kc, job);
 	}
 }
 
-static void cancel_jobs(struct kcopyd_client *kc)
+static void take_all(struct kcopyd_client *kc, struct list_head *all)
 {
 	struct list_head *lists[] = { &kc->waiting, &kc->unpaged, &kc->running };
+
+	list_init(all);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_splice_tail(lists[i], all);
+}
+
+static void cancel_jobs(struct kcopyd_client *kc)
+{
 	struct list_head all, *pos;
 
-	list_init(&all);
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		list_splice_tail(lists[i], &all);
+	take_all(kc, &all);
 	while (!list_is_empty(&all)) {
 		pos = all.next;
 		job_cancel(job_of_node(pos));
+		requeue(kc, job_of_node(pos));
+	}
+}
+
+/* Those that wait stay in their order. */
+static void abandon_in_jobs(struct kcopyd_client *kc)
+{
+	struct list_head all, *pos;
+
+	take_all(kc, &all);
+	while (!list_is_empty(&all)) {
+		pos = all.next;
+		kc->num_orphans += job_abandon(job_of_node(pos));
 		requeue(kc, job_of_node(pos));
 	}
 }
@@ -196,11 +238,31 @@ static void call_back(struct kcopyd_client *kc)
 	}
 }
 
+static void free_client(struct kcopyd_client *kc)
+{
+	pages_destroy(kc->pages);
+	pthread_cond_destroy(&kc->idle);
+	pthread_cond_destroy(&kc->work);
+	pthread_mutex_destroy(&kc->lock);
+	free(kc);
+}
+
+/* With the lock held, after the last job: has the thread nothing left to do? Tells kcopyd_client_destroy(). */
+static bool end(struct kcopyd_client *kc)
+{
+	if (kc->num_orphans > 0)
+		kc->is_lingering = true;
+	else
+		kc->has_ended = true;
+	pthread_cond_signal(&kc->idle);
+	return kc->has_ended;
+}
+
 static void *client_main(void *arg)
 {
 	struct kcopyd_client *kc = arg;
 	struct list_head incoming, completed;
-	bool is_cancelling;
+	bool is_cancelling, is_abandoning, is_left;
 
 	list_init(&incoming);
 	list_init(&completed);
@@ -210,9 +272,14 @@ static void *client_main(void *arg)
 		list_splice_tail(&kc->incoming, &incoming);
 		list_splice_tail(&kc->completed, &completed);
 		is_cancelling = kc->is_cancelling;
+		is_abandoning = kc->is_abandoning;
 		kc->is_cancelling = false;
-		if (kc->is_closing && kc->num_jobs == 0) {
+		kc->is_abandoning = false;
+		if (kc->is_closing && kc->num_jobs == 0 && list_is_empty(&completed) && end(kc)) {
+			is_left = kc->is_left;
 			pthread_mutex_unlock(&kc->lock);
+			if (is_left)
+				free_client(kc);
 			return NULL;
 		}
 		pthread_mutex_unlock(&kc->lock);
@@ -223,13 +290,16 @@ static void *client_main(void *arg)
 		while (!list_is_empty(&incoming))
 			requeue(kc, job_of_node(incoming.next));
 		process_completed(kc, &completed);
+		/* After those that came back in time. */
+		if (is_abandoning)
+			abandon_in_jobs(kc);
 		process_timers(kc);
 		start_chunks(kc);
 		call_back(kc);
 	}
 }
 
-/* A lane's thread: records and queues. */
+/* Any thread: records and queues. */
 static void request_complete(struct lane_request *request)
 {
 	struct kcopyd_client *kc;
@@ -293,6 +363,9 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (ret)
 		goto err_locks;
+	pthread_mutex_lock(&clients_lock);
+	list_add_tail(&kc->node, &clients);
+	pthread_mutex_unlock(&clients_lock);
 	*result = kc;
 	return 0;
 
@@ -308,21 +381,32 @@ err_client:
 
 void kcopyd_client_destroy(struct kcopyd_client *kc)
 {
+	bool is_left;
+
 	if (!kc)
 		return;
 	assert(!pthread_equal(pthread_self(), kc->thread));
 	pthread_mutex_lock(&kc->lock);
 	while (kc->num_jobs > 0)
 		pthread_cond_wait(&kc->idle, &kc->lock);
+	pthread_mutex_unlock(&kc->lock);
+	pthread_mutex_lock(&clients_lock);
+	list_del(&kc->node);
+	pthread_mutex_unlock(&clients_lock);
+	pthread_mutex_lock(&kc->lock);
 	kc->is_closing = true;
 	pthread_cond_signal(&kc->work);
+	while (!kc->has_ended && !kc->is_lingering)
+		pthread_cond_wait(&kc->idle, &kc->lock);
+	is_left = !kc->has_ended;
+	kc->is_left = is_left;
+	if (is_left)
+		pthread_detach(kc->thread);
 	pthread_mutex_unlock(&kc->lock);
+	if (is_left)
+		return;
 	pthread_join(kc->thread, NULL);
-	pages_destroy(kc->pages);
-	pthread_cond_destroy(&kc->idle);
-	pthread_cond_destroy(&kc->work);
-	pthread_mutex_destroy(&kc->lock);
-	free(kc);
+	free_client(kc);
 }
 
 void kcopyd_client_cancel(struct kcopyd_client *kc)
@@ -346,6 +430,22 @@ void kcopyd_client_set_observer(struct kcopyd_client *kc, const struct kcopyd_ob
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries)
 {
 	kc->env.retries = retries;
+}
+
+void client_abandon_in_all(void)
+{
+	struct list_head *pos;
+
+	pthread_mutex_lock(&clients_lock);
+	list_for_each (pos, &clients) {
+		struct kcopyd_client *kc = container_of(pos, struct kcopyd_client, node);
+
+		pthread_mutex_lock(&kc->lock);
+		kc->is_abandoning = true;
+		pthread_cond_signal(&kc->work);
+		pthread_mutex_unlock(&kc->lock);
+	}
+	pthread_mutex_unlock(&clients_lock);
 }
 
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)
@@ -475,45 +575,4 @@ int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_reg
 		if (!dests[i].bdev || !dests[i].bdev->lane)
 			return -EINVAL;
 	return accept_job(kc, &args);
-}
-
-/* -- devices ------------------------------------------------------------------------------------- */
-
-int kcopyd_device_open_fd(int fd, struct block_device **result)
-{
-	struct block_device *bdev;
-	int ret = device_create(fd, &bdev);
-
-	if (ret)
-		return ret;
-	ret = lane_open(bdev, &bdev->lane);
-	if (ret) {
-		device_release(bdev);
-		return ret;
-	}
-	*result = bdev;
-	return 0;
-}
-
-int kcopyd_device_open(const char *path, int open_flags, struct block_device **result)
-{
-	/* O_NONBLOCK: a pipe in the place of a file must not make us wait; neither a block device nor a file minds. */
-	int fd = open(path, open_flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = kcopyd_device_open_fd(fd, result);
-	if (ret)
-		close(fd);
-	return ret;
-}
-
-void kcopyd_device_close(struct block_device *bdev)
-{
-	if (!bdev)
-		return;
-	lane_destroy(bdev->lane);
-	bdev->lane = NULL;
-	device_destroy(bdev);
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "device.h"
 #include "job_chunk.h"
 #include "pages.h"
 
@@ -171,7 +170,9 @@ void job_call_back(struct job *job)
 
 	if (read_err == 0 && job->is_cancelled && (job->next < job->end || job->is_short))
 		read_err = -ECANCELED;
-	free(job);
+	job->is_called_back = true;
+	if (job->num_orphans == 0)
+		free(job);
 	fn(read_err, write_err, context);
 }
 
@@ -207,15 +208,14 @@ void job_go_on(struct job *job)
 	} while (has_settled);
 }
 
-void job_request_done(struct job *job, struct lane_request *request)
+static void attempt_done(struct job *job, struct chunk_request *done)
 {
-	struct chunk_request *done = container_of(request, struct chunk_request, lane);
 	struct chunk *chunk = done->chunk;
 	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0;
 
 	switch (chunk->state) {
 	case CHUNK_READING:
-		chunk_read_done(chunk, request);
+		chunk_read_done(chunk, done);
 		break;
 	case CHUNK_NARROWING:
 		chunk_narrow_done(chunk, done);
@@ -233,6 +233,82 @@ void job_request_done(struct job *job, struct lane_request *request)
 	if (may_wait || job->num_failed > 0)
 		job_go_on(job);
 }
+
+void job_request_done(struct job *job, struct lane_request *request)
+{
+	struct chunk_request *done = container_of(request, struct chunk_request, lane);
+
+	done->is_outstanding = false;
+	done->error = request->error;
+	done->done = request->done;
+	attempt_done(job, done);
+}
+
+/* -- abandoned devices --------------------------------------------------------------------------- */
+
+static void make_orphan(struct job *job, struct chunk_request *request)
+{
+	const struct chunk *chunk = request->chunk;
+
+	request->is_outstanding = false;
+	request->is_orphan = true;
+	request->first_page = chunk->first_page;
+	request->num_pages = chunk->num_pages;
+	if (request->num_pages)
+		pages_hold(job->env->pages, request->first_page, request->num_pages);
+	job->num_orphans++;
+	request->error = -ETIMEDOUT;
+	request->done = 0;
+	attempt_done(job, request);
+}
+
+/* What waits for a retry would only wait to fail. */
+static void end_waits_for_abandoned(struct job *job)
+{
+	for (unsigned int i = 0; i <= job->num_dests && job->num_failed > 0; i++) {
+		struct job_timer *timer = &job->narrowings[i].timer;
+
+		if (list_is_empty(&timer->node) || !job_has_abandoned(job, i))
+			continue;
+		list_del(&timer->node);
+		narrowing_end_wait(&job->narrowings[i]);
+	}
+}
+
+unsigned int job_abandon(struct job *job)
+{
+	unsigned int before = job->num_orphans;
+
+	for (unsigned int operand = 0; operand <= job->num_dests; operand++) {
+		if (!job_region(job, operand)->bdev || !job_has_abandoned(job, operand))
+			continue;
+		for (unsigned int i = 0; i < job->num_chunks; i++) {
+			struct chunk_request *request = &job->chunks[i].requests[operand];
+
+			if (request->is_outstanding)
+				make_orphan(job, request);
+		}
+	}
+	end_waits_for_abandoned(job);
+	return job->num_orphans - before;
+}
+
+bool job_take_orphan(struct lane_request *request)
+{
+	struct chunk_request *orphan = container_of(request, struct chunk_request, lane);
+	struct job *job = orphan->chunk->job;
+
+	if (!orphan->is_orphan)
+		return false;
+	orphan->is_orphan = false;
+	if (orphan->num_pages)
+		pages_release(job->env->pages, orphan->first_page, orphan->num_pages);
+	if (--job->num_orphans == 0 && job->is_called_back)
+		free(job);
+	return true;
+}
+
+/* -- starting ------------------------------------------------------------------------------------ */
 
 /* Pages for the next chunk, in sectors; 0: not now. */
 static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)

@@ -73,6 +73,21 @@ bool job_start_chunk(struct job *job);
 /* A request of it completed. */
 void job_request_done(struct job *job, struct lane_request *request);
 
+/*
+ * Devices were abandoned: requests that one of them has count as failed with -ETIMEDOUT, and are orphans. Returns how
+ * many new ones there are.
+ */
+unsigned int job_abandon(struct job *job);
+
+/*
+ * A request that came back: was it an orphan? Then its pages return to the reserve, and the last one of a job that was
+ * called back frees it.
+ */
+bool job_take_orphan(struct lane_request *request);
+
+/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. Nothing of it is in flight. */
+void job_starve(struct job *job);
+
 /* A wait is over; @timer is on no list any more. */
 void job_timer_due(struct job *job, struct job_timer *timer);
 
@@ -82,7 +97,7 @@ void job_cancel(struct job *job);
 /* Nothing in flight, nothing more to start. */
 bool job_is_finished(const struct job *job);
 
-/* Frees the job, then tells its owner. */
+/* Frees the job, unless it has orphans, then tells its owner. */
 void job_call_back(struct job *job);
 
 #endif

@@ -9,14 +9,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "device.h"
 #include "job.h"
 #include "lane.h"
 #include "narrow.h"
 
+/*
+ * An orphan: its device was abandoned while it had the request. The job goes on as if it had failed; the request and a
+ * hold on the chunk's pages are left to the device until it gives them back, if it ever does, after the job's end,
+ * too. Nothing more is asked of that operand, so nobody else wants the request meanwhile.
+ */
 struct chunk_request {
 	struct lane_request lane;
 	struct chunk *chunk;
 	unsigned int operand;
+	bool is_outstanding;		    /* with the lane, and waited for */
+	bool is_orphan;			    /* with the lane, and not waited for */
+	unsigned int first_page, num_pages; /* an orphan's hold; 0 pages: none */
+	int error;			    /* once it is not waited for any more: 0 or -errno */
+	uint64_t done;			    /* bytes known good when it failed */
 };
 
 enum chunk_state { CHUNK_FREE, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
@@ -80,7 +91,9 @@ struct job {
 	uint32_t dead;			  /* destinations left behind */
 	sector_t limit[KCOPYD_MAX_DESTS]; /* the first sector of each that failed or was left out */
 	unsigned int num_failed;	  /* of all its narrowings */
-	struct narrowing *narrowings;	  /* num_dests + 1 */
+	unsigned int num_orphans;
+	bool is_called_back;	      /* it is here for its orphans only */
+	struct narrowing *narrowings; /* num_dests + 1 */
 
 	struct list_head free;	    /* chunks */
 	struct list_head in_flight; /* chunks, ascending */
@@ -101,6 +114,17 @@ static inline uint32_t chunk_bytes(const struct chunk *chunk)
 /* The first chunk in flight that @operand has not settled: not read, or not written as far as it can be. NULL: none. */
 struct chunk *job_first_unsettled(const struct job *job, unsigned int operand);
 
+static inline const struct io_region *job_region(const struct job *job, unsigned int operand)
+{
+	return operand == job->num_dests ? &job->from : &job->dests[operand];
+}
+
+/* Was its device abandoned? */
+static inline bool job_has_abandoned(const struct job *job, unsigned int operand)
+{
+	return lane_is_abandoned(job_region(job, operand)->bdev->lane);
+}
+
 /* Puts @bytes from byte @start of the chunk on @bdev's lane. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
 		  uint32_t bytes);
@@ -117,7 +141,7 @@ void job_go_on(struct job *job);
 /* Reads @bytes from byte @start of the chunk into its buffer. */
 void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes);
 
-void chunk_read_done(struct chunk *chunk, const struct lane_request *request);
+void chunk_read_done(struct chunk *chunk, const struct chunk_request *request);
 
 /* Narrowing down: these bytes cannot be read. False: nobody wants to know of more. */
 bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes);

@@ -11,8 +11,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
-#include "device.h"
-
 /* Each wait for a retry is twice the last one, up to this. */
 #define RETRY_MOST_MS 5000u
 
@@ -23,7 +21,7 @@ static bool is_source(const struct narrowing *narrowing)
 
 static const struct io_region *region_of(const struct narrowing *narrowing)
 {
-	return is_source(narrowing) ? &narrowing->job->from : &narrowing->job->dests[narrowing->operand];
+	return job_region(narrowing->job, narrowing->operand);
 }
 
 /*
@@ -143,14 +141,15 @@ static void add_bad(struct narrowing *narrowing, uint32_t start, uint32_t bytes,
 
 /* -- one step after the other -------------------------------------------------------------------- */
 
-static void attempt_failed(struct narrowing *narrowing, const struct lane_request *request)
+static void attempt_failed(struct narrowing *narrowing, const struct chunk_request *request)
 {
+	bool is_abandoned = job_has_abandoned(narrowing->job, narrowing->operand);
 	uint32_t start, bytes;
 
 	narrowing->error = request->error;
-	if (!is_gone_error(request->error) && is_absent(region_of(narrowing)->bdev))
+	if (!is_abandoned && !is_gone_error(request->error) && is_absent(region_of(narrowing)->bdev))
 		narrowing->error = -ENODEV;
-	if (is_gone_error(narrowing->error)) {
+	if (is_abandoned || is_gone_error(narrowing->error)) {
 		start = narrow_stop_at(&narrowing->narrow, request->done);
 		add_bad(narrowing, start, chunk_bytes(narrowing->chunk) - start, true);
 	} else if (narrow_bad(&narrowing->narrow, request->done, &start, &bytes)) {
@@ -239,8 +238,8 @@ void chunk_narrow_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct narrowing *narrowing = &chunk->job->narrowings[request->operand];
 
-	if (request->lane.error)
-		attempt_failed(narrowing, &request->lane);
+	if (request->error)
+		attempt_failed(narrowing, request);
 	else
 		narrow_good(&narrowing->narrow);
 	go_on(narrowing);
@@ -248,7 +247,7 @@ void chunk_narrow_done(struct chunk *chunk, const struct chunk_request *request)
 
 bool narrowing_start_next(struct narrowing *narrowing)
 {
-	const struct lane_request *request;
+	const struct chunk_request *request;
 	struct chunk *chunk;
 
 	if (narrowing->chunk || narrowing->num_failed == 0)
@@ -261,7 +260,7 @@ bool narrowing_start_next(struct narrowing *narrowing)
 	narrowing->end = chunk_bytes(chunk);
 	narrowing->has_bad = false;
 	narrow_start(&narrowing->narrow, 0, chunk_bytes(chunk));
-	request = &chunk->requests[narrowing->operand].lane;
+	request = &chunk->requests[narrowing->operand];
 	narrowing->error = request->error;
 	if (is_wanted(narrowing))
 		attempt_failed(narrowing, request);

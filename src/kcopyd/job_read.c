@@ -32,10 +32,14 @@ static void cut(struct chunk *chunk, uint32_t start)
 
 bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes)
 {
-	/* Never what the buffer held before. */
-	memset(chunk->buffer + start, 0, bytes);
-	chunk->job->read_err = 1;
-	if (chunk->job->flags & KCOPYD_IGNORE_ERROR)
+	struct job *job = chunk->job;
+	bool is_abandoned = job_has_abandoned(job, job->num_dests);
+
+	/* Never what the buffer held before. Nor what it will hold: an abandoned device may still read into it. */
+	if (!is_abandoned)
+		memset(chunk->buffer + start, 0, bytes);
+	job->read_err = 1;
+	if (job->flags & KCOPYD_IGNORE_ERROR && !is_abandoned)
 		return true;
 	cut(chunk, start);
 	return false;
@@ -54,7 +58,7 @@ void chunk_read_settled(struct chunk *chunk, uint32_t end)
 	finish(chunk);
 }
 
-void chunk_read_done(struct chunk *chunk, const struct lane_request *request)
+void chunk_read_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct job *job = chunk->job;
 

@@ -6,8 +6,8 @@
 #include "job_chunk.h"
 
 #include <assert.h>
+#include <errno.h>
 
-#include "device.h"
 #include "pages.h"
 
 /* Sectors that destination @dest holds without a gap, from its start. */
@@ -89,6 +89,8 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	request->lane.done = 0;
 	request->lane.error = 0;
 	request->lane.stalls = 0;
+	assert(!request->is_outstanding && !request->is_orphan);
+	request->is_outstanding = true;
 	list_init(&one);
 	list_add_tail(&request->lane.node, &one);
 	lane_submit(bdev->lane, &one);
@@ -231,6 +233,26 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 	return false;
 }
 
+void job_starve(struct job *job)
+{
+	assert(list_is_empty(&job->in_flight));
+	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
+		uint32_t bit = (uint32_t)1 << dest;
+		struct io_region rest = job->dests[dest];
+
+		if (job->dead & bit)
+			continue;
+		rest.sector += job->next;
+		rest.count = job->end - job->next;
+		if (job->next < job->limit[dest])
+			job->limit[dest] = job->next;
+		job->write_err |= bit;
+		job->dead |= bit;
+		job_tell_error(job, KCOPYD_OP_WRITE, dest, &rest, -ENOBUFS);
+	}
+	job->is_ended = true;
+}
+
 void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
 {
 	if (bytes == chunk_bytes(chunk))
@@ -252,14 +274,14 @@ static void flush_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct job *job = chunk->job;
 
-	for (unsigned int dest = 0; request->lane.error && dest < job->num_dests; dest++) {
+	for (unsigned int dest = 0; request->error && dest < job->num_dests; dest++) {
 		struct io_region region = { .bdev = job->dests[dest].bdev };
 
 		if (region.bdev != job->dests[request->operand].bdev)
 			continue;
 		limit_to(chunk, dest, 0);
 		job->write_err |= (uint32_t)1 << dest;
-		job_tell_error(job, KCOPYD_OP_FLUSH, dest, &region, request->lane.error);
+		job_tell_error(job, KCOPYD_OP_FLUSH, dest, &region, request->error);
 	}
 }
 
@@ -270,7 +292,7 @@ void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
 
 	if (job->kind == JOB_FLUSH) {
 		flush_done(chunk, request);
-	} else if (request->lane.error) {
+	} else if (request->error) {
 		chunk_failed(chunk, dest);
 		return;
 	} else {

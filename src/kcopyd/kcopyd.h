@@ -29,6 +29,8 @@ typedef uint64_t sector_t; /* 512-byte sectors, whatever the device's logical bl
 
 struct block_device; /* an open block device or regular file, with a thread of its own */
 
+enum kcopyd_op { KCOPYD_OP_READ, KCOPYD_OP_WRITE, KCOPYD_OP_ZERO, KCOPYD_OP_FLUSH };
+
 /*
  * Opens @path with the open(2) flags @open_flags (an access mode, O_EXCL, O_CREAT with mode 0666 and so
  * on; O_CLOEXEC and direct I/O are added here). -ENOTBLK: neither a block device nor a regular file.
@@ -42,7 +44,7 @@ int kcopyd_device_open(const char *path, int open_flags, struct block_device **r
  */
 int kcopyd_device_open_fd(int fd, struct block_device **result);
 
-/* Waits for requests still under way on it; no job may be using it. NULL is allowed. */
+/* Waits for requests still under way on it, unless it was abandoned; no job may be using it. NULL is allowed. */
 void kcopyd_device_close(struct block_device *bdev);
 
 /* The size when it was opened. Bytes: exact. Sectors: rounded up; the rest of a file's last one reads as zeros. */
@@ -64,6 +66,35 @@ bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
 /* Borrowed: valid until the device is closed. */
 int kcopyd_device_fd(const struct block_device *bdev);
+
+/*
+ * For how many milliseconds the device has had requests, of whatever client, and has completed nothing: it does not
+ * answer, or has a long flush to do. 0: it has none, or goes on. @op, or NULL: what it is waited for, if that is not 0; a
+ * flush first. From any thread.
+ */
+unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcopyd_op *op);
+
+/*
+ * Gives up on a device that does not answer. Whatever is under way on it, and everything asked of it later, fails with
+ * ETIMEDOUT at once, in the jobs of all clients: a destination is dropped, with IGNORE_ERROR, too; without a source a job
+ * ends, with IGNORE_ERROR, too. Returns at once; from any thread. There is no way back but to open it again.
+ *
+ * The memory of a request that the kernel has got is left alone until the kernel gives it back: its pages stay out of
+ * their client's reserve, and its client, if that is destroyed, and the device, if that is closed, are freed then, by
+ * their own threads. If it never happens they are deliberately leaked. (Linux lets no process end that has such a
+ * request: it stays, as a zombie or in state D, until the device answers.)
+ *
+ * If abandoned devices have so many pages that a job can get none, its destinations fail with ENOBUFS, and it ends. See
+ * kcopyd_device_limit().
+ */
+void kcopyd_device_abandon(struct block_device *bdev);
+
+/*
+ * The kernel gets requests of so many bytes for the device at a time at the most, or one request: no more of a reserve
+ * than that can be lost if the device is abandoned. Flushes and zeroing do not count. From any thread, at best before
+ * the first job.
+ */
+void kcopyd_device_limit(struct block_device *bdev, uint64_t bytes);
 
 /* -- regions ------------------------------------------------------------------------------------- */
 
@@ -98,7 +129,9 @@ struct kcopyd_client;
  */
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result);
 
-/* Waits until every job of the client was called back, then frees everything. Never from a callback. NULL is allowed.
+/*
+ * Waits until every job of the client was called back, then frees everything; what abandoned devices still have, later.
+ * Never from a callback. NULL is allowed.
  */
 void kcopyd_client_destroy(struct kcopyd_client *kc);
 
@@ -168,8 +201,6 @@ int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_reg
 		 void *context);
 
 /* -- observer ------------------------------------------------------------------------------------ */
-
-enum kcopyd_op { KCOPYD_OP_READ, KCOPYD_OP_WRITE, KCOPYD_OP_ZERO, KCOPYD_OP_FLUSH };
 
 struct kcopyd_error {
 	enum kcopyd_op op;

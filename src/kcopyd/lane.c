@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "device.h"
 #include "lane_aio.h"
@@ -27,22 +30,73 @@ struct lane {
 	uint64_t read_end;
 	pthread_t thread;
 
+	/* For lane_stalled_ms(). */
+	atomic_uint outstanding[LANE_OPS]; /* submitted, not given back */
+	atomic_ullong moved_ms;		   /* when it last went on, or got something to do */
+
+	atomic_ullong most_bytes; /* with the engine */
+	atomic_bool is_abandoned; /* set with the lock held */
+
 	pthread_mutex_t lock;	/* guards the rest of this block */
-	struct list_head queue; /* submitted, not yet seen by the thread */
+	struct list_head queue; /* to be given to the engine, in order; empty once it was abandoned */
 	bool is_sleeping;	/* the thread waits in reap(), or is about to */
 	bool is_closing;
+	void (*then)(void *arg); /* of lane_leave(); NULL: lane_destroy() waits for the thread */
+	void *then_arg;		 /* borrowed */
 
 	/* The thread's own. */
-	struct list_head pending; /* seen, to be given to the engine, in order */
-	unsigned int in_flight;
-	bool is_stalled; /* the engine took nothing: wait for a completion before asking again */
+	unsigned int in_flight;	  /* with the engine */
+	uint64_t in_flight_bytes; /* the same */
+	bool is_stalled;	  /* the engine took nothing: wait for a completion before asking again */
 };
 
-/* Back to its owner, who may free it at once. */
-static void finish(struct lane_request *request, int error)
+/* The coarse clock costs no more than a load from memory, and is exact enough for seconds. */
+static uint64_t now_ms(void)
 {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Back to its owner, who may free it at once. */
+static void give_back(struct lane *lane, struct lane_request *request, int error)
+{
+	atomic_fetch_sub(&lane->outstanding[request->op], 1);
 	request->error = error;
 	request->complete(request);
+}
+
+static void finish(struct lane *lane, struct lane_request *request, int error)
+{
+	/* First, so that what is submitted next to an idle lane, and not this, begins a new wait. */
+	atomic_store(&lane->moved_ms, now_ms());
+	give_back(lane, request, error);
+}
+
+/* The device did not do these, and never will. */
+static void give_back_all(struct lane *lane, struct list_head *requests)
+{
+	while (!list_is_empty(requests)) {
+		struct lane_request *request = list_first(requests, struct lane_request, node);
+
+		list_del(&request->node);
+		give_back(lane, request, -ETIMEDOUT);
+	}
+}
+
+/* To be given to the engine (again): behind the others, or in front of them all. */
+static void put_back(struct lane *lane, struct lane_request *request, bool is_first)
+{
+	bool is_abandoned;
+
+	pthread_mutex_lock(&lane->lock);
+	is_abandoned = atomic_load(&lane->is_abandoned);
+	if (!is_abandoned)
+		list_add_tail(&request->node, is_first ? lane->queue.next : &lane->queue);
+	pthread_mutex_unlock(&lane->lock);
+	if (is_abandoned)
+		give_back(lane, request, -ETIMEDOUT);
 }
 
 /* An attempt moved nothing, and that was not the device's last word. */
@@ -50,11 +104,17 @@ static void stall(struct lane *lane, struct lane_request *request)
 {
 	/* With others in flight it is their completion that is waited for. */
 	if (lane->in_flight == 0 && ++request->stalls > MAX_STALLS) {
-		finish(request, -EAGAIN);
+		finish(lane, request, -EAGAIN);
 		return;
 	}
-	list_add_tail(&request->node, &lane->pending);
+	put_back(lane, request, false);
 	lane->is_stalled = true;
+}
+
+/* What of the request goes through memory of its owner's. */
+static uint64_t buffer_bytes(const struct lane_request *request)
+{
+	return request->buffer ? request->bytes - request->done : 0;
 }
 
 /* A file's last sector may be there in part: what is missing of it reads as zeros. True if that was all that was
@@ -78,39 +138,63 @@ static void settle(struct lane *lane, const struct lane_event *event)
 	struct lane_request *request = event->request;
 
 	lane->in_flight--;
+	lane->in_flight_bytes -= buffer_bytes(request);
 	lane->is_stalled = false;
 	if (event->result == -EINTR || event->result == -EAGAIN) {
 		stall(lane, request);
 		return;
 	}
 	if (event->result < 0) {
-		finish(request, (int)event->result);
+		finish(lane, request, (int)event->result);
 		return;
 	}
 	assert((uint64_t)event->result <= request->bytes - request->done);
 	request->done += (uint64_t)event->result;
 	request->stalls = 0;
 	if (request->done == request->bytes || fill_past_end(lane, request)) {
-		finish(request, 0);
+		finish(lane, request, 0);
 		return;
 	}
 	if (event->result == 0) {
-		finish(request, -EIO); /* zero progress: it would go on for ever */
+		finish(lane, request, -EIO); /* zero progress: it would go on for ever */
 		return;
 	}
-	list_add_tail(&request->node, &lane->pending);
+	atomic_store(&lane->moved_ms, now_ms());
+	put_back(lane, request, false);
+}
+
+/* May the engine have this one, too, beside @count others of @bytes that are about to be given to it? */
+static bool has_room(const struct lane *lane, const struct lane_request *request, unsigned int count, uint64_t bytes)
+{
+	if (lane->in_flight + count >= lane->depth)
+		return false;
+	return lane->in_flight + count == 0 ||
+	       lane->in_flight_bytes + bytes + buffer_bytes(request) <= atomic_load(&lane->most_bytes);
+}
+
+/* With the lock held. */
+static bool can_submit(const struct lane *lane)
+{
+	return !lane->is_stalled && !list_is_empty(&lane->queue) &&
+	       has_room(lane, list_first(&lane->queue, struct lane_request, node), 0, 0);
 }
 
 static unsigned int take_batch(struct lane *lane, struct lane_request **batch)
 {
-	unsigned int room = lane->depth - lane->in_flight, count = 0;
-	struct list_head *pos;
+	unsigned int count = 0;
+	uint64_t bytes = 0;
 
-	list_for_each (pos, &lane->pending) {
-		if (count == BATCH || count == room)
+	pthread_mutex_lock(&lane->lock);
+	while (count < BATCH && !list_is_empty(&lane->queue)) {
+		struct lane_request *request = list_first(&lane->queue, struct lane_request, node);
+
+		if (!has_room(lane, request, count, bytes))
 			break;
-		batch[count++] = container_of(pos, struct lane_request, node);
+		bytes += buffer_bytes(request);
+		list_del(&request->node);
+		batch[count++] = request;
 	}
+	pthread_mutex_unlock(&lane->lock);
 	return count;
 }
 
@@ -118,53 +202,60 @@ static unsigned int take_batch(struct lane *lane, struct lane_request **batch)
 static void submit_pending(struct lane *lane)
 {
 	struct lane_request *batch[BATCH];
+	unsigned int count, taken;
 
-	while (!lane->is_stalled && lane->in_flight < lane->depth && !list_is_empty(&lane->pending)) {
-		unsigned int count = take_batch(lane, batch);
-		int taken = lane->ops->submit(lane->engine, batch, count);
+	while (!lane->is_stalled && (count = take_batch(lane, batch)) > 0) {
+		int ret = lane->ops->submit(lane->engine, batch, count);
+		unsigned int first = 0; /* of those that are to be given to it again */
 
-		if (taken == 0 || taken == -EAGAIN || taken == -EINTR) {
-			if (lane->in_flight > 0 || ++batch[0]->stalls <= MAX_STALLS) {
+		assert(ret <= (int)count);
+		taken = ret > 0 ? (unsigned int)ret : 0;
+		if (ret == 0 || ret == -EAGAIN || ret == -EINTR) {
+			if (lane->in_flight > 0 || ++batch[0]->stalls <= MAX_STALLS)
 				lane->is_stalled = true;
-			} else {
-				list_del(&batch[0]->node);
-				finish(batch[0], -EAGAIN);
-			}
-			continue;
+			else
+				finish(lane, batch[first++], -EAGAIN);
+		} else if (ret < 0) {
+			finish(lane, batch[first++], ret);
 		}
-		if (taken < 0) {
-			list_del(&batch[0]->node);
-			finish(batch[0], taken);
-			continue;
-		}
-		assert((unsigned int)taken <= count);
-		lane->in_flight += (unsigned int)taken;
-		for (int i = 0; i < taken; i++)
-			list_del(&batch[i]->node);
+		for (; first < taken; first++)
+			lane->in_flight_bytes += buffer_bytes(batch[first]);
+		lane->in_flight += taken;
+		while (count > first)
+			put_back(lane, batch[--count], true);
 	}
 }
 
-/* Takes over what was submitted meanwhile. False: there is nothing left to do, ever. */
-static bool take_queue(struct lane *lane, bool *is_idle)
+/* False: there is nothing left to do, ever. @is_idle: nothing but to wait for the engine or for requests. */
+static bool look_ahead(struct lane *lane, bool *is_idle)
 {
 	bool go_on;
 
 	pthread_mutex_lock(&lane->lock);
-	list_splice_tail(&lane->queue, &lane->pending);
-	*is_idle = lane->is_stalled || lane->in_flight == lane->depth || list_is_empty(&lane->pending);
+	*is_idle = !can_submit(lane);
 	lane->is_sleeping = *is_idle;
-	go_on = !lane->is_closing || lane->in_flight > 0 || !list_is_empty(&lane->pending);
+	go_on = !lane->is_closing || lane->in_flight > 0 || !list_is_empty(&lane->queue);
 	pthread_mutex_unlock(&lane->lock);
 	return go_on;
+}
+
+/* Its thread has nothing left to do. */
+static void free_lane(struct lane *lane)
+{
+	lane->ops->close(lane->engine);
+	pthread_mutex_destroy(&lane->lock);
+	free(lane);
 }
 
 static void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
 	struct lane_event events[BATCH];
+	void (*then)(void *arg);
+	void *then_arg;
 	bool is_idle;
 
-	while (take_queue(lane, &is_idle)) {
+	while (look_ahead(lane, &is_idle)) {
 		int timeout_ms = is_idle ? -1 : 0;
 		int count;
 
@@ -178,6 +269,12 @@ static void *lane_main(void *arg)
 		count = lane->in_flight > 0 || is_idle ? lane->ops->reap(lane->engine, events, BATCH, timeout_ms) : 0;
 		for (int i = 0; i < count; i++)
 			settle(lane, &events[i]);
+	}
+	then = lane->then;
+	then_arg = lane->then_arg;
+	if (then) {
+		free_lane(lane);
+		then(then_arg);
 	}
 	return NULL;
 }
@@ -208,7 +305,7 @@ int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int de
 	lane->depth = depth;
 	lane->read_end = read_end;
 	list_init(&lane->queue);
-	list_init(&lane->pending);
+	atomic_init(&lane->most_bytes, UINT64_MAX);
 	pthread_mutex_init(&lane->lock, NULL);
 	ret = start_thread(lane);
 	if (ret)
@@ -232,16 +329,59 @@ static void wake(struct lane *lane, bool was_sleeping)
 		lane->ops->wake(lane->engine);
 }
 
+static bool has_nothing(const struct lane *lane)
+{
+	for (unsigned int op = 0; op < LANE_OPS; op++)
+		if (atomic_load(&lane->outstanding[op]) > 0)
+			return false;
+	return true;
+}
+
+/* They are under way from here on. Before the thread can see them. */
+static void count_in(struct lane *lane, const struct list_head *requests)
+{
+	const struct list_head *pos;
+
+	if (has_nothing(lane))
+		atomic_store(&lane->moved_ms, now_ms());
+	list_for_each (pos, requests)
+		atomic_fetch_add(&lane->outstanding[container_of(pos, struct lane_request, node)->op], 1);
+}
+
+unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op)
+{
+	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ };
+	uint64_t since, now;
+
+	for (unsigned int i = 0; i < LANE_OPS; i++) {
+		if (atomic_load(&lane->outstanding[slowest_first[i]]) == 0)
+			continue;
+		if (op)
+			*op = slowest_first[i];
+		since = atomic_load(&lane->moved_ms);
+		now = now_ms();
+		if (now <= since)
+			return 0;
+		return now - since < UINT_MAX ? (unsigned int)(now - since) : UINT_MAX;
+	}
+	return 0;
+}
+
 void lane_submit(struct lane *lane, struct list_head *requests)
 {
-	bool was_sleeping;
+	bool was_sleeping = false;
 
+	count_in(lane, requests);
 	pthread_mutex_lock(&lane->lock);
-	list_splice_tail(requests, &lane->queue);
-	was_sleeping = lane->is_sleeping;
-	lane->is_sleeping = false;
+	if (!atomic_load(&lane->is_abandoned)) {
+		list_splice_tail(requests, &lane->queue);
+		was_sleeping = lane->is_sleeping;
+		lane->is_sleeping = false;
+	}
 	pthread_mutex_unlock(&lane->lock);
 	wake(lane, was_sleeping);
+	/* Only if it was abandoned there are some left here. */
+	give_back_all(lane, requests);
 }
 
 void lane_destroy(struct lane *lane)
@@ -253,9 +393,42 @@ void lane_destroy(struct lane *lane)
 	pthread_mutex_unlock(&lane->lock);
 	wake(lane, true);
 	pthread_join(lane->thread, NULL);
-	lane->ops->close(lane->engine);
-	pthread_mutex_destroy(&lane->lock);
-	free(lane);
+	free_lane(lane);
+}
+
+void lane_leave(struct lane *lane, void (*then)(void *arg), void *arg)
+{
+	assert(lane_is_abandoned(lane));
+	pthread_mutex_lock(&lane->lock);
+	lane->is_closing = true;
+	lane->then = then;
+	lane->then_arg = arg;
+	pthread_detach(lane->thread);
+	/* Under the lock: without it the thread may be through, and all this gone. */
+	lane->ops->wake(lane->engine);
+	pthread_mutex_unlock(&lane->lock);
+}
+
+void lane_abandon(struct lane *lane)
+{
+	struct list_head taken_back;
+
+	list_init(&taken_back);
+	pthread_mutex_lock(&lane->lock);
+	atomic_store(&lane->is_abandoned, true);
+	list_splice_tail(&lane->queue, &taken_back);
+	pthread_mutex_unlock(&lane->lock);
+	give_back_all(lane, &taken_back);
+}
+
+bool lane_is_abandoned(const struct lane *lane)
+{
+	return atomic_load(&lane->is_abandoned);
+}
+
+void lane_limit(struct lane *lane, uint64_t bytes)
+{
+	atomic_store(&lane->most_bytes, bytes);
 }
 
 int lane_open(struct block_device *bdev, struct lane **result)

@@ -20,8 +20,9 @@ struct lane;
 struct block_device;
 
 enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH };
+#define LANE_OPS 4u
 
-/* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. */
+/* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. So is its buffer's memory. */
 struct lane_request {
 	struct list_head node; /* the lane's queue; free for the owner's use after complete() */
 	enum lane_op op;
@@ -31,7 +32,7 @@ struct lane_request {
 	uint64_t done;	     /* bytes transferred so far; all that is known good when it failed */
 	int error;	     /* 0 or -errno, valid when complete */
 	unsigned int stalls; /* the lane's: attempts in a row that moved nothing */
-	/* On the lane's thread: records and queues, nothing else. */
+	/* On the lane's thread, or that of whoever submits to or abandons a lane: records and queues, nothing else. */
 	void (*complete)(struct lane_request *request);
 };
 
@@ -72,8 +73,35 @@ int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int de
 /* Finishes what was submitted, ends the thread, closes the engine. */
 void lane_destroy(struct lane *lane);
 
+/*
+ * Gives up on the device: what the engine has not got yet, and everything submitted from now on, fails at once with
+ * -ETIMEDOUT, also while the engine hangs in a call. What it has got comes back when the device gives it back. From any
+ * thread.
+ */
+void lane_abandon(struct lane *lane);
+bool lane_is_abandoned(const struct lane *lane);
+
+/*
+ * lane_destroy() without waiting, for a lane that was abandoned: its thread frees it when the engine has given everything
+ * back, and then calls @then. If it never does, both stay.
+ */
+void lane_leave(struct lane *lane, void (*then)(void *arg), void *arg);
+
+/*
+ * The engine gets so many bytes of reads and writes at a time at the most, or one request; the rest can be taken back by
+ * lane_abandon() however much the engine hangs. For ever much unless this is called. From any thread.
+ */
+void lane_limit(struct lane *lane, uint64_t bytes);
+
 /* From any thread. Every request on @requests (by its node); the list is empty afterwards. */
 void lane_submit(struct lane *lane, struct list_head *requests);
+
+/*
+ * For how many milliseconds it has had requests and nothing became of any of them; 0: it has none, or goes on. @op, or NULL:
+ * the kind of request that it is waited for, if it has several the one that is most likely to take long. From any
+ * thread.
+ */
+unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op);
 
 /* The engine that fits @bdev, which the lane borrows, and a lane over it. */
 int lane_open(struct block_device *bdev, struct lane **result);

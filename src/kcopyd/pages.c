@@ -3,11 +3,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define PAGE_BYTES ((size_t)4096)
@@ -20,7 +20,11 @@ struct pages {
 	size_t arena_bytes;
 	unsigned int count;
 	unsigned int free;
-	bool is_taken[]; /* by page number */
+	unsigned int taken;
+	struct page {
+		bool is_taken;
+		unsigned char holds;
+	} pages[]; /* by page number; free: neither */
 };
 
 /* What the kernel thinks can still be had without swapping; SIZE_MAX where it does not say. */
@@ -91,7 +95,7 @@ int pages_create(unsigned int num_pages, struct pages **result)
 		return -ENOMEM;
 	if (bytes >= ASK_FIRST_BYTES && bytes > available_bytes())
 		return -ENOMEM;
-	pages = calloc(1, sizeof(*pages) + num_pages * sizeof(pages->is_taken[0]));
+	pages = calloc(1, sizeof(*pages) + num_pages * sizeof(pages->pages[0]));
 	if (!pages)
 		return -ENOMEM;
 	pages->count = num_pages;
@@ -116,6 +120,11 @@ void pages_destroy(struct pages *pages)
 	free(pages);
 }
 
+static bool is_free(const struct page *page)
+{
+	return !page->is_taken && page->holds == 0;
+}
+
 /* The run of free pages that begins at the @nth page from one end and goes on away from it, @most at the most. */
 static unsigned int run_length(const struct pages *pages, unsigned int nth, unsigned int most, bool from_top)
 {
@@ -124,7 +133,7 @@ static unsigned int run_length(const struct pages *pages, unsigned int nth, unsi
 	while (length < most && nth + length < pages->count) {
 		unsigned int page = from_top ? pages->count - 1 - (nth + length) : nth + length;
 
-		if (pages->is_taken[page])
+		if (!is_free(&pages->pages[page]))
 			break;
 		length++;
 	}
@@ -152,8 +161,10 @@ unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min,
 	if (best == 0)
 		return 0;
 	*first = from_top ? pages->count - best_nth - best : best_nth;
-	memset(pages->is_taken + *first, true, best);
+	for (unsigned int i = *first; i < *first + best; i++)
+		pages->pages[i].is_taken = true;
 	pages->free -= best;
+	pages->taken += best;
 	return best;
 }
 
@@ -161,16 +172,41 @@ void pages_put(struct pages *pages, unsigned int first, unsigned int count)
 {
 	assert(first + count <= pages->count);
 	for (unsigned int i = first; i < first + count; i++) {
-		assert(pages->is_taken[i]);
-		pages->is_taken[i] = false;
+		assert(pages->pages[i].is_taken);
+		pages->pages[i].is_taken = false;
+		pages->free += is_free(&pages->pages[i]);
 	}
-	pages->free += count;
+	pages->taken -= count;
+}
+
+void pages_hold(struct pages *pages, unsigned int first, unsigned int count)
+{
+	assert(first + count <= pages->count);
+	for (unsigned int i = first; i < first + count; i++) {
+		assert(pages->pages[i].is_taken && pages->pages[i].holds < UCHAR_MAX);
+		pages->pages[i].holds++;
+	}
+}
+
+void pages_release(struct pages *pages, unsigned int first, unsigned int count)
+{
+	assert(first + count <= pages->count);
+	for (unsigned int i = first; i < first + count; i++) {
+		assert(pages->pages[i].holds > 0);
+		pages->pages[i].holds--;
+		pages->free += is_free(&pages->pages[i]);
+	}
 }
 
 char *pages_address(const struct pages *pages, unsigned int first)
 {
 	assert(first < pages->count);
 	return pages->arena + first * PAGE_BYTES;
+}
+
+unsigned int pages_taken(const struct pages *pages)
+{
+	return pages->taken;
 }
 
 unsigned int pages_free(const struct pages *pages)

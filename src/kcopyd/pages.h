@@ -22,6 +22,16 @@ void pages_destroy(struct pages *pages);
 unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min, int from_top, unsigned int *first);
 void pages_put(struct pages *pages, unsigned int first, unsigned int count);
 
+/*
+ * A hold keeps the pages of a run out of the reserve beside whoever took it, and longer: somebody may still read or write
+ * them (up to 255 at once). They are free when they were put and nobody holds them any more.
+ */
+void pages_hold(struct pages *pages, unsigned int first, unsigned int count);
+void pages_release(struct pages *pages, unsigned int first, unsigned int count);
+
+/* Pages that were taken and not put yet. */
+unsigned int pages_taken(const struct pages *pages);
+
 /* The memory of page @first; its followers are adjacent. Valid until pages_destroy(). */
 char *pages_address(const struct pages *pages, unsigned int first);
 unsigned int pages_free(const struct pages *pages);

@@ -196,6 +196,12 @@ static int script_submit(void *engine, struct lane_request **requests, unsigned 
 
 	pthread_mutex_lock(&script->lock);
 	assert(count > 0 && script->num_in_flight + count <= script->depth && !script->is_closed);
+	if (find_rule(script, requests[0], SCRIPT_HANG, SCRIPT_HANG)) {
+		script->num_hanging = 1;
+		pthread_cond_broadcast(&script->changed);
+		while (script->num_hanging)
+			pthread_cond_wait(&script->changed, &script->lock);
+	}
 	rule = find_rule(script, requests[0], SCRIPT_REFUSE, SCRIPT_REFUSE);
 	if (rule) {
 		ret = -rule->error;
@@ -298,6 +304,7 @@ static void script_close(void *engine)
 	pthread_mutex_lock(&script->lock);
 	assert(!script->num_in_flight && !script->is_closed);
 	script->is_closed = true;
+	pthread_cond_broadcast(&script->changed);
 	pthread_mutex_unlock(&script->lock);
 }
 
@@ -347,9 +354,19 @@ struct script *script_open(uint64_t bytes, unsigned int logical_block, bool is_z
 
 void script_destroy(struct script *script)
 {
+	bool is_left;
+
 	if (!script)
 		return;
+	is_left = script->bdev && lane_is_abandoned(script->bdev->lane);
 	kcopyd_device_close(script->bdev);
+	if (is_left) {
+		script_let_go(script);
+		pthread_mutex_lock(&script->lock);
+		while (!script->is_closed)
+			pthread_cond_wait(&script->changed, &script->lock);
+		pthread_mutex_unlock(&script->lock);
+	}
 	assert(!script->bdev || script->is_closed);
 	pthread_cond_destroy(&script->changed);
 	pthread_mutex_destroy(&script->lock);
@@ -392,11 +409,12 @@ void script_let_go(struct script *script)
 
 	pthread_mutex_lock(&script->lock);
 	for (i = 0; i < script->num_rules; i++)
-		if (script->rules[i].what != SCRIPT_HOLD)
+		if (script->rules[i].what != SCRIPT_HOLD && script->rules[i].what != SCRIPT_HANG)
 			script->rules[kept++] = script->rules[i];
 	script->num_rules = kept;
 	memset(script->is_held, 0, sizeof(script->is_held));
 	script->num_held = 0;
+	script->num_hanging = 0;
 	pthread_cond_broadcast(&script->changed);
 	pthread_mutex_unlock(&script->lock);
 }
@@ -421,6 +439,14 @@ void script_wait_held(struct script *script, unsigned int count)
 {
 	pthread_mutex_lock(&script->lock);
 	while (script->num_held < count)
+		pthread_cond_wait(&script->changed, &script->lock);
+	pthread_mutex_unlock(&script->lock);
+}
+
+void script_wait_hanging(struct script *script)
+{
+	pthread_mutex_lock(&script->lock);
+	while (!script->num_hanging)
 		pthread_cond_wait(&script->changed, &script->lock);
 	pthread_mutex_unlock(&script->lock);
 }

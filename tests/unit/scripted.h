@@ -24,6 +24,7 @@ enum script_what {
 	SCRIPT_SHORT,	/* at most @length bytes are moved; 0: no progress */
 	SCRIPT_REFUSE,	/* submit() returns -@error if the first request matches; 0: takes none of them */
 	SCRIPT_HOLD,	/* it is done only when the test lets it go */
+	SCRIPT_HANG,	/* submit() does not return before the test lets it go, if the first request matches */
 };
 
 struct script_rule {
@@ -69,6 +70,7 @@ struct script {
 	bool is_held[SCRIPT_MAX_DEPTH];
 	unsigned int num_in_flight, num_held;
 	unsigned int most_in_flight, most_writes;
+	unsigned int num_hanging; /* submit() hangs */
 	bool is_woken, is_closed;
 	struct script_entry *record; /* owned */
 	size_t num_entries, room;
@@ -81,6 +83,7 @@ struct script *script_create(uint64_t bytes, unsigned int logical_block);
 
 /* A disk and a device over it, which script_destroy() closes; @depth as for a lane. */
 struct script *script_open(uint64_t bytes, unsigned int logical_block, bool is_zoned, unsigned int depth);
+/* Of an abandoned device's, all that is held is let go after it was closed. */
 void script_destroy(struct script *script);
 
 /* Contents that differ in every 16 bytes and from seed to seed. */
@@ -89,9 +92,12 @@ void script_fill(struct script *script, uint64_t seed);
 void script_add(struct script *script, struct script_rule rule);
 void script_set_order(struct script *script, enum script_order order, uint64_t seed);
 
-/* Takes every SCRIPT_HOLD away and lets all go that is held; or only the one that was held last, and the rules stay. */
+/* Takes every SCRIPT_HOLD and SCRIPT_HANG away and lets all go that is held; or only the one that was held last, and the rules stay. */
 void script_let_go(struct script *script);
 void script_let_go_last(struct script *script);
+
+/* Waits until submit() hangs. */
+void script_wait_hanging(struct script *script);
 
 /* Waits until so many attempts are held, or are done altogether. */
 void script_wait_held(struct script *script, unsigned int count);

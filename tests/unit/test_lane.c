@@ -656,6 +656,88 @@ static void completions_that_a_reap_leaves_are_found_by_the_next(void **state)
 	device_destroy(bdev);
 }
 
+static void the_engine_gets_so_many_bytes_at_a_time_and_no_more(void **state)
+{
+	struct fixture f = open_lane();
+	struct ask asks[] = { make(LANE_WRITE, 0, 2048), make(LANE_READ, 2048, 2048),  make(LANE_WRITE, 4096, 512),
+			      make(LANE_FLUSH, 0, 0),	 make(LANE_WRITE, 8192, 8192), make(LANE_WRITE, 65536, 4096) };
+	size_t n;
+	uint64_t bytes = 0;
+
+	(void)state;
+	lane_limit(f.lane, 4096);
+	script_set_order(f.script, SCRIPT_REVERSE, 0);
+	submit(f.lane, asks, 6);
+	wait_finished(asks, 6);
+	for (n = 0; n < f.script->num_entries; n++) {
+		const struct script_entry *entry = &f.script->record[n];
+
+		if (entry->is_end)
+			bytes -= entry->bytes;
+		else
+			bytes += entry->bytes;
+		assert_true(bytes <= 4096 || bytes == 8192); /* what is larger goes alone */
+	}
+	close_lane(&f);
+}
+
+static unsigned int num_left;
+
+static void count_left(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&lock);
+	num_left++;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&lock);
+}
+
+static void an_abandoned_lane_gives_back_what_its_engine_has_not_got(void **state)
+{
+	static const enum script_what ways[] = { SCRIPT_HOLD, SCRIPT_HANG };
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		struct fixture f = open_lane();
+		struct ask asks[] = { make(LANE_WRITE, 0, 4096), make(LANE_WRITE, 4096, 512), make(LANE_FLUSH, 0, 0) };
+		struct ask late = make(LANE_READ, 0, 512);
+
+		num_left = 0;
+		lane_limit(f.lane, 1);
+		/* A short one: what is left of it is not begun any more. */
+		script_add(f.script, (struct script_rule){ .what = SCRIPT_SHORT, .op = LANE_WRITE, .length = 1024 });
+		script_add(f.script, (struct script_rule){ .what = ways[i], .op = LANE_WRITE });
+		submit(f.lane, asks, 2);
+		if (ways[i] == SCRIPT_HOLD)
+			script_wait_held(f.script, 1);
+		else
+			script_wait_hanging(f.script);
+		if (ways[i] == SCRIPT_HANG)
+			submit(f.lane, &asks[2], 1);
+		lane_abandon(f.lane);
+		lane_abandon(f.lane);
+		wait_finished(&asks[1], ways[i] == SCRIPT_HANG ? 2 : 1);
+		assert_failed(&asks[1], -ETIMEDOUT, 0);
+		if (ways[i] == SCRIPT_HANG)
+			assert_failed(&asks[2], -ETIMEDOUT, 0);
+		run(&f, &late);
+		assert_failed(&late, -ETIMEDOUT, 0);
+		assert_false(is_finished(&asks[0]));
+		lane_leave(f.lane, count_left, NULL);
+		assert_false(is_finished(&asks[0]));
+		script_let_go(f.script);
+		wait_finished(asks, 1);
+		assert_failed(&asks[0], -ETIMEDOUT, 1024);
+		pthread_mutex_lock(&lock);
+		while (!num_left)
+			pthread_cond_wait(&changed, &lock);
+		pthread_mutex_unlock(&lock);
+		assert_true(f.script->is_closed);
+		script_destroy(f.script);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -675,6 +757,8 @@ int main(void)
 		cmocka_unit_test(the_last_sector_of_an_odd_file_is_filled_with_zeros),
 		cmocka_unit_test(a_file_that_has_become_shorter_is_an_error_and_not_zeros),
 		cmocka_unit_test(nothing_is_read_as_zeros_behind_the_last_sector),
+		cmocka_unit_test(the_engine_gets_so_many_bytes_at_a_time_and_no_more),
+		cmocka_unit_test(an_abandoned_lane_gives_back_what_its_engine_has_not_got),
 		cmocka_unit_test(destroy_finishes_what_was_submitted),
 		cmocka_unit_test(an_idle_lane_is_destroyed_at_once),
 		cmocka_unit_test(many_threads_may_submit),

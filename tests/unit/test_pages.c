@@ -231,6 +231,35 @@ static void random_gets_and_puts_agree_with_a_model(void **state)
 	pages_destroy(pages);
 }
 
+static void held_pages_are_free_when_the_last_hold_is_released(void **state)
+{
+	struct pages *pages;
+	unsigned int first, other;
+
+	(void)state;
+	assert_int_equal(pages_create(8, &pages), 0);
+	assert_int_equal(pages_get(pages, 4, 4, 0, &first), 4);
+	pages_hold(pages, first, 4);
+	pages_hold(pages, first + 1, 1);
+	assert_int_equal(pages_taken(pages), 4);
+	pages_put(pages, first, 4);
+	assert_int_equal(pages_taken(pages), 0);
+	assert_int_equal(pages_free(pages), 4);
+	assert_int_equal(pages_get(pages, 5, 5, 0, &other), 0);
+	pages_release(pages, first, 4);
+	assert_int_equal(pages_free(pages), 7);
+	assert_int_equal(pages_get(pages, 8, 8, 0, &other), 0);
+	pages_release(pages, first + 1, 1);
+	assert_int_equal(pages_free(pages), 8);
+	/* Also while they are taken: a hold alone frees nothing. */
+	assert_int_equal(pages_get(pages, 8, 8, 0, &first), 8);
+	pages_hold(pages, first, 8);
+	pages_release(pages, first, 8);
+	assert_int_equal(pages_free(pages), 0);
+	pages_put(pages, first, 8);
+	pages_destroy(pages);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +269,7 @@ int main(void)
 		cmocka_unit_test(chunks_and_small_runs_come_from_opposite_ends),
 		cmocka_unit_test(the_longest_run_is_taken_where_none_is_long_enough),
 		cmocka_unit_test(lost_and_doubled_pages_are_noticed),
+		cmocka_unit_test(held_pages_are_free_when_the_last_hold_is_released),
 		cmocka_unit_test(random_gets_and_puts_agree_with_a_model),
 	};
 
