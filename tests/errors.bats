@@ -3,7 +3,7 @@
 # shellcheck disable=SC2154,SC2030,SC2031
 #
 # Devices that really fail: which bits the exit status has, what was said, and what every destination holds
-# then, byte for byte.
+# then, byte for byte. Bad places are not tried again (--retries=0) but in a few tests: each of them is waited for.
 
 load lib.bash
 
@@ -33,7 +33,7 @@ eight() {
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $MIB $MIB)
 	for position in 1 2 3 4 5 6 7 8; do
 		eight
-		run kcopy source "${names[@]}"
+		run kcopy --retries=0 source "${names[@]}"
 		assert_status "$(bit $position)"
 		assert_said "$bad: FAILED: write .*No space left on device"
 		assert_prefix source "$bad" 2048
@@ -69,7 +69,7 @@ eight() {
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $MIB $MIB)
 	for position in 1 2 3 4 5 6 7 8; do
 		eight
-		run kcopy --on-error=stop --pages=512 source "${names[@]}"
+		run kcopy --retries=0 --on-error=stop --pages=512 source "${names[@]}"
 		assert_status "$(bit $position)"
 		assert_prefix source "$bad" 2048
 		for name in "${names[@]}"; do
@@ -84,7 +84,7 @@ eight() {
 	bad=$(bad_write_new "$scratch/full" $((64 * MIB)) 0 4096)
 	random_file source $((64 * MIB))
 	filled_file copy $((64 * MIB))
-	run kcopy --on-error=stop --pages=512 source copy "$bad"
+	run kcopy --retries=0 --on-error=stop --pages=512 source copy "$bad"
 	assert_status 4
 	assert_said "copy: INCOMPLETE: .*flushed"
 	assert_prefix source copy 131071
@@ -121,7 +121,7 @@ eight() {
 	for place in 0 $((MIB + 40960)) $((3 * MIB - 4096)); do
 		bad=$(bad_write_new "$scratch/full$place" $((3 * MIB)) "$place" 4096)
 		random_file source $((3 * MIB))
-		run kcopy source "$bad"
+		run kcopy --retries=0 source "$bad"
 		assert_status 2
 		assert_said "$bad: FAILED: write"
 		assert_prefix source "$bad" $((place / 512))
@@ -147,7 +147,7 @@ eight() {
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $((MIB + 512 * 1024)) 4096)
 	for pages in 4096 512 1; do
 		random_file source $((3 * MIB))
-		run kcopy --on-error=ignore --pages=$pages source "$bad"
+		run kcopy --retries=0 --on-error=ignore --pages=$pages source "$bad"
 		assert_status 2
 		assert_said "$bad: FAILED: write of 8 sectors at sector 3072: No space left on device; wrote 3072 of 6144 sectors"
 		assert_same source 0 "$bad" 0 $((MIB + 512 * 1024))
@@ -188,7 +188,7 @@ eight() {
 	local bad
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $((MIB + 512 * 1024)) 4096)
 	random_file source $((3 * MIB))
-	run kcopy source "$bad" copy
+	run kcopy --retries=0 source "$bad" copy
 	assert_status 2
 	assert_said "$bad: FAILED: write of 1 sector at sector 3072: No space left on device; wrote 3072 of 6144 sectors"
 	assert_same source 0 "$bad" 0 $((MIB + 512 * 1024))
@@ -279,7 +279,7 @@ vanish() {
 	local bad
 	bad=$(bad_write_new "$scratch/full" $((3 * MIB)) $MIB $MIB --sector-size 4096)
 	random_file source $((3 * MIB))
-	run kcopy source copy1 "$bad" copy3
+	run kcopy --retries=0 source copy1 "$bad" copy3
 	assert_status 4
 	assert_prefix source "$bad" 2048
 	assert_same source 0 copy1 0 $((3 * MIB))
@@ -288,7 +288,7 @@ vanish() {
 	bad=$(bad_write_new "$scratch/disk" $((8 * MIB)) $((3 * MIB)) $MIB)
 	losetup -d "$bad"
 	bad=$(partitions_new "$scratch/disk/image" 'start=2048, size=10240')p1
-	run kcopy source copy1 "$bad" copy3
+	run kcopy --retries=0 source copy1 "$bad" copy3
 	assert_status 4
 	assert_prefix source "$bad" 4096
 	assert_same source 0 copy1 0 $((3 * MIB))
@@ -298,7 +298,7 @@ vanish() {
 	need_root
 	tmpfs_new "$scratch/small" $MIB
 	random_file source $((3 * MIB))
-	run kcopy source copy1 small/copy copy3
+	run kcopy --retries=0 source copy1 small/copy copy3
 	assert_status 4
 	assert_said 'small/copy: FAILED: .*No space left on device'
 	assert_prefix source small/copy 2048
@@ -309,12 +309,12 @@ vanish() {
 @test "the limit on a file's size is a write error of that destination, and no crash" {
 	random_file source 131072
 	filled_file first $((4 * MIB))
-	run bash -c 'ulimit -f 1024; exec "$@"' - timeout 100 "$KCOPY" source first:4096 second
+	run bash -c 'ulimit -f 1024; exec "$@"' - timeout 100 "$KCOPY" --retries=0 source first:4096 second
 	assert_status 2
 	assert_said 'first: FAILED: .*too large'
 	assert_same source 0 second 0 131072
 	assert_bytes first 0 $((4 * MIB))
-	run bash -c 'ulimit -f 1024; exec "$@"' - timeout 100 "$KCOPY" source second:0 first:1984
+	run bash -c 'ulimit -f 1024; exec "$@"' - timeout 100 "$KCOPY" --retries=0 source second:0 first:1984
 	assert_status 4
 	# What it says it wrote in front of the limit is there.
 	(($(holds first) <= 64))
@@ -411,7 +411,7 @@ bad_source() {
 	for pages in 4096 512 1; do
 		rm -f copy new
 		filled_file copy $((3 * MIB))
-		run kcopy --on-error=ignore --pages=$pages "$bad" copy new
+		run kcopy --retries=0 --on-error=ignore --pages=$pages "$bad" copy new
 		assert_status 1
 		assert_said "$bad: read of 1 sector at sector 2051: Input/output error"
 		assert_said "$bad: read of [1-4] sectors? at sector 4103: Input/output error"
@@ -429,11 +429,11 @@ bad_source() {
 	cp image expected
 	fill_bytes expected $MIB 4096 000
 	fill_bytes expected $((2 * MIB)) 8192 000
-	run kcopy "$bad" copy
+	run kcopy --retries=0 "$bad" copy
 	assert_status 1
 	assert_said "$bad: read of 8 sectors at sector 2048: "
 	assert_same image 0 copy 0 $MIB
-	run kcopy --on-error=ignore "$bad" copy
+	run kcopy --retries=0 --on-error=ignore "$bad" copy
 	assert_status 1
 	assert_said "$bad: READ ERROR: 24 sectors could not be read"
 	assert_same expected 0 copy 0 $((3 * MIB))
@@ -445,13 +445,13 @@ bad_source() {
 	random_file image $((3 * MIB))
 	bad_read_file "$scratch/bad" "$scratch/image" $FIRST_BAD,512
 	filled_file copy $((3 * MIB))
-	run kcopy bad:2001+4000 copy:7
+	run kcopy --retries=0 bad:2001+4000 copy:7
 	assert_status 1
 	assert_said "bad: read of [0-9]+ sectors? at sector [0-9]+: Input/output error"
 	assert_bytes copy 0 3584
 	assert_same image $((2001 * 512)) copy 3584 $((50 * 512))
 	assert_bytes copy $((3584 + 4000 * 512)) $((3 * MIB - 3584 - 4000 * 512))
-	run kcopy --on-error=ignore bad:2001+4000 copy:7
+	run kcopy --retries=0 --on-error=ignore bad:2001+4000 copy:7
 	assert_status 1
 	assert_said 'READ ERROR: 1 sectors? could not be read'
 	assert_same image $((2001 * 512)) copy 3584 $((50 * 512))
@@ -468,7 +468,7 @@ bad_source() {
 	memory_dir
 	for policy in drop stop; do
 		failing=$(bad_write_new "$memory/$policy" $((4 * MIB)) 65536 $((4 * MIB)))
-		run kcopy --on-error=$policy "$bad" "$failing"
+		run kcopy --retries=0 --on-error=$policy "$bad" "$failing"
 		[[ $status -eq 2 || $status -eq 3 ]]
 		assert_not_said 'read of ([3-9]|[0-9]{2,}) sectors'
 	done
@@ -480,7 +480,7 @@ bad_source() {
 	local bad
 	random_file image $((16 * MIB))
 	bad=$(bad_read_new "$scratch/bad" "$scratch/image" $((3 * MIB)),$((13 * MIB)))
-	run kcopy "$bad" copy
+	run kcopy --retries=0 "$bad" copy
 	assert_status 1
 	assert_said "$bad: read of 1 sector at sector 6144: "
 	[[ $(grep -c 'read of' <<<"$output") -eq 1 ]]
@@ -495,20 +495,20 @@ bad_source() {
 	random_file image $((2 * MIB))
 	bad=$(bad_read_new "$scratch/bad" "$scratch/image" 0,512 $((2 * MIB - 512)),512)
 	filled_file copy $((2 * MIB))
-	run kcopy --pages=1 "$bad" copy
+	run kcopy --retries=0 --pages=1 "$bad" copy
 	assert_status 1
 	assert_bytes copy 0 $((2 * MIB))
-	run kcopy "$bad:1" copy:1
+	run kcopy --retries=0 "$bad:1" copy:1
 	assert_status 1
 	assert_bytes copy 0 512
 	assert_same image 512 copy 512 $((2 * MIB - 1024))
 	assert_bytes copy $((2 * MIB - 512)) 512
-	run kcopy --on-error=ignore "$bad" copy
+	run kcopy --retries=0 --on-error=ignore "$bad" copy
 	assert_status 1
 	assert_zeros copy 0 512
 	assert_same image 512 copy 512 $((2 * MIB - 1024))
 	assert_zeros copy $((2 * MIB - 512)) 512
-	run kcopy "$bad:1+4094" copy:1
+	run kcopy --retries=0 "$bad:1+4094" copy:1
 	assert_status 0
 }
 
@@ -535,7 +535,7 @@ bad_source() {
 	loop=$(loop_new "$scratch/image")
 	truncate -s $((MIB + 8192)) image
 	filled_file copy $((2 * MIB))
-	run kcopy "$loop" copy
+	run kcopy --retries=0 "$loop" copy
 	assert_status 1
 	assert_same whole 0 copy 0 $((MIB + 8192))
 	assert_bytes copy $((MIB + 8192)) $((MIB - 8192))
@@ -547,13 +547,13 @@ bad_source() {
 	local bad full
 	bad_source
 	full=$(bad_write_new "$scratch/full" $((3 * MIB)) 4096 4096)
-	run kcopy "$bad" copy1 "$full" copy3
+	run kcopy --retries=0 "$bad" copy1 "$full" copy3
 	assert_status $((1 + 4))
 	assert_same image 0 copy1 0 $FIRST_BAD
 	assert_same image 0 copy3 0 $FIRST_BAD
 	assert_prefix image "$full" 8
 	rm -f copy1
-	run kcopy --on-error=ignore "$bad" copy1 copy2 copy3 copy4 copy5 copy6 "$full"
+	run kcopy --retries=0 --on-error=ignore "$bad" copy1 copy2 copy3 copy4 copy5 copy6 "$full"
 	assert_status $((1 + 64))
 	assert_same expected 0 copy1 0 $((3 * MIB))
 	assert_same expected 0 copy6 0 $((3 * MIB))

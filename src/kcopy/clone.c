@@ -125,11 +125,9 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	clone_stall_prepare(clone, pages);
 	tell_plan(clone, pages);
-	/* Whatever happens from now on, there is a map that says whose data is on the destinations. */
-	if (clone->resume && resume_save(clone->resume)) {
-		log_error("nothing was written");
-		return -EIO;
-	}
+	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
+	if (clone->resume)
+		clone->is_unsaved = resume_save(clone->resume);
 	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	log_set_patience(while_copying);
@@ -193,10 +191,13 @@ void clone_run(const struct options *options, struct clone_result *result)
 		guard_undo(&clone->guard);
 		goto out;
 	}
-	if (signals_pending() || run_jobs(clone))
+	if (signals_pending() || run_jobs(clone)) {
+		if (clone->resume)
+			resume_undo(clone->resume);
 		guard_undo(&clone->guard);
-	else
+	} else {
 		result->status = status_of(clone);
+	}
 out:
 	result->signal = signals_pending();
 	clone_stall_tell_result(clone, result->status, result->signal);

@@ -129,98 +129,109 @@ static unsigned int wait_for_jobs(struct clone *clone)
 
 /* -- copying ------------------------------------------------------------------------------------- */
 
-/* The largest logical block of all, in sectors: jobs begin and end with one, whatever a map says. */
-static sector_t largest_block(const struct clone *clone)
+static bool is_ignoring(const struct clone *clone)
 {
-	unsigned int most = KCOPYD_SECTOR_BYTES;
-
-	for (unsigned int i = 0; i <= clone->guard.num_dests; i++)
-		if (kcopyd_device_logical_block(clone->guard.operands[i].bdev) > most)
-			most = kcopyd_device_logical_block(clone->guard.operands[i].bdev);
-	return most / KCOPYD_SECTOR_BYTES;
+	return clone->options->on_error == ON_ERROR_IGNORE;
 }
 
-/* The next piece: what the same destinations (bit N-1) lack, from @skip sectors into the region on. */
-static bool next_piece(struct clone *clone, sector_t *skip, sector_t *count, uint32_t *dests)
+static bool next_piece(struct clone *clone, enum resume_pass pass, sector_t skip, struct resume_piece *piece)
 {
-	const struct io_region *source = &clone->guard.operands[0].region;
-	sector_t block, end;
-	struct io_region range;
-	uint32_t live = ~0u;
+	sector_t count = clone->guard.operands[0].region.count;
+	uint32_t live = is_ignoring(clone) ? ~0u : ~atomic_load(&clone->write_err);
 
-	if (clone->options->on_error != ON_ERROR_IGNORE)
-		live = ~atomic_load(&clone->write_err);
-	if (!clone->resume) {
-		*count = source->count;
-		*dests = live;
-		return *skip == 0;
-	}
-	if (*skip >= source->count || !resume_next(clone->resume, source->sector + *skip, live, &range, dests))
-		return false;
-	block = largest_block(clone);
-	*skip = (range.sector - source->sector) / block * block;
-	end = (range.sector - source->sector + range.count + block - 1) / block * block;
-	*count = (end < source->count ? end : source->count) - *skip;
-	return true;
+	if (clone->resume)
+		return resume_next(clone->resume, pass, skip, live, piece);
+	*piece = (struct resume_piece){ .count = count, .dests = live };
+	return skip == 0;
 }
 
-static int start_piece(struct clone *clone, sector_t skip, sector_t count, uint32_t dests)
+static int start_piece(struct clone *clone, const struct resume_piece *piece)
 {
 	struct io_region source = clone->guard.operands[0].region;
+	unsigned int flags = policy_flags(clone->options->on_error);
 	struct clone_job *job = clone->jobs;
 	int ret;
 
 	while (atomic_load(&job->state) != JOB_FREE)
 		job++;
 	start_job(clone, job);
-	source.sector += skip;
-	source.count = count;
+	source.sector += piece->skip;
+	source.count = piece->count;
 	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-		if (dests >> (number - 1) & 1)
-			add_dest(clone, job, number, skip, count);
-	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, policy_flags(clone->options->on_error),
-			  job_done, job);
+		if (piece->dests >> (number - 1) & 1)
+			add_dest(clone, job, number, piece->skip, piece->count);
+	/* What could be read once and cannot now is not to be lost: such a block is written as a whole, or not at all. */
+	if (piece->is_partial && is_ignoring(clone))
+		flags = KCOPYD_DROP_FAILED;
+	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, flags, job_done, job);
 	if (ret)
 		atomic_store(&job->state, JOB_FREE);
 	return ret;
+}
+
+/*
+ * Where an error ends the copy, or a destination's part in it, nothing behind it may be under way; and a zoned device is
+ * written in order.
+ */
+static unsigned int most_jobs(const struct clone *clone)
+{
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (kcopyd_device_is_zoned(clone->guard.operands[number].bdev))
+			return 1;
+	return is_ignoring(clone) ? CLONE_MAX_JOBS : 1;
 }
 
 /* Is it over, whatever is still to be done? */
 static bool has_ended(const struct clone *clone)
 {
 	return clone->is_cancelled || atomic_load(&clone->is_stopped) ||
-	       (atomic_load(&clone->read_err) && clone->options->on_error != ON_ERROR_IGNORE);
+	       (atomic_load(&clone->read_err) && !is_ignoring(clone));
 }
 
-static int copy_pieces(struct clone *clone)
+/* No memory: what was to be copied is missing on all. */
+static void give_up(struct clone *clone, int error)
 {
-	unsigned int running = 0;
-	sector_t skip = 0, count;
-	bool has_started = false;
-	uint32_t dests;
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		clone_add_failure(clone, number, "copying", error);
+	atomic_store(&clone->is_stopped, true);
+}
+
+/* -errno: the very first piece was not accepted, so nothing was written. */
+static int copy_pass(struct clone *clone, enum resume_pass pass, bool *has_started)
+{
+	unsigned int running = 0, most = most_jobs(clone);
+	struct resume_piece piece = { .skip = 0 };
 	int ret;
 
 	for (;;) {
-		while (running < CLONE_MAX_JOBS && !has_ended(clone) && next_piece(clone, &skip, &count, &dests)) {
-			ret = start_piece(clone, skip, count, dests);
-			if (ret && !has_started)
+		while (running < most && !has_ended(clone) &&
+		       next_piece(clone, pass, piece.skip + piece.count, &piece)) {
+			ret = start_piece(clone, &piece);
+			if (ret && !*has_started)
 				return ret;
+			*has_started = true;
 			if (ret) {
-				/* No memory: later, or never. */
-				if (running > 0)
-					break;
-				for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-					clone_add_failure(clone, number, "copying", -ret);
-				return 0;
+				give_up(clone, -ret);
+				break;
 			}
-			has_started = true;
 			running++;
-			skip += count;
 		}
 		if (running == 0)
 			return 0;
 		running -= wait_for_jobs(clone);
 	}
+}
+
+/* With a map, what is known to be bad waits until all else is safe: a failing disk may not live that long. */
+static int copy_pieces(struct clone *clone)
+{
+	bool has_started = false;
+	int ret;
+
+	if (!clone->resume || !is_ignoring(clone))
+		return copy_pass(clone, RESUME_ALL, &has_started);
+	ret = copy_pass(clone, RESUME_MISSING, &has_started);
+	return ret ? ret : copy_pass(clone, RESUME_BAD, &has_started);
 }
 
 /* Destinations of different lengths are jobs of their own. */

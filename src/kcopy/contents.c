@@ -476,3 +476,19 @@ int contents_find(const struct io_region *region, dev_t rdev, struct contents *c
 	close(search.fd);
 	return ret;
 }
+
+int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes)
+{
+	int fd = open_for_reading(region->bdev), ret = 0;
+	ssize_t done;
+
+	if (fd < 0)
+		return fd;
+	done = TEMP_FAILURE_RETRY(pread(fd, buffer, bytes, (off_t)offset));
+	if (done < 0)
+		ret = -errno;
+	else if ((size_t)done < bytes)
+		ret = -EIO;
+	close(fd);
+	return ret;
+}

@@ -36,4 +36,7 @@ struct contents {
 int contents_find(const struct io_region *region, dev_t rdev, struct contents *contents);
 void contents_free(struct contents *contents);
 
+/* @bytes of @region's device or file, at @offset in it, by the way that contents_find() reads. -EIO: it is shorter. */
+int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes);
+
 #endif

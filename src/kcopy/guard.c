@@ -12,6 +12,9 @@
 #include "log.h"
 #include "text.h"
 
+/* As far as what has no UUID is compared. */
+#define SAME_BYTES 65536u
+
 static bool is_refused(const struct guard *guard)
 {
 	if (guard->is_unexpected || guard->is_interrupted)
@@ -246,24 +249,78 @@ static bool is_same_text(const char *a, const char *b)
 }
 
 /* Does the source hold the same thing at the same place? @distance: from there to here, modulo 2^64. */
-static bool is_copied(const struct content *item, const struct contents *source, uint64_t distance)
+static bool is_listed(const struct content *item, const struct contents *source, uint64_t distance)
 {
-	for (size_t i = 0; i < source->num; i++)
-		if (source->items[i].offset + distance == item->offset && source->items[i].uuid &&
-		    is_same_text(source->items[i].type, item->type) && is_same_text(source->items[i].uuid, item->uuid))
+	for (size_t i = 0; i < source->num; i++) {
+		const struct content *other = &source->items[i];
+
+		if (other->offset + distance != item->offset)
+			continue;
+		/* A partition of which the contents, if any, are still to come. */
+		if (!item->type && item->partition && other->partition == item->partition &&
+		    other->bytes == item->bytes)
 			return true;
+		if (item->type && item->uuid && is_same_text(other->type, item->type) &&
+		    is_same_text(other->uuid, item->uuid))
+			return true;
+	}
 	return false;
 }
 
-/* @source: what it holds, if that excuses a destination. */
-static void refuse_contents(struct operand *operand, const struct contents *source, uint64_t distance)
+/* Where on the source what is at @offset here comes from, in bytes. False: it is no part of the copy. */
+static bool find_origin(const struct operand *source, const struct operand *operand, uint64_t offset, uint64_t *place,
+			uint64_t *most)
+{
+	uint64_t start = operand->region.sector * KCOPYD_SECTOR_BYTES;
+	uint64_t end = start + operand->region.count * KCOPYD_SECTOR_BYTES;
+
+	*place = offset - start + source->region.sector * KCOPYD_SECTOR_BYTES;
+	*most = end - offset;
+	return offset >= start && offset < end;
+}
+
+/*
+ * What has no UUID is known again by its first bytes, as far as both regions have them; zeros are like others. The
+ * source's are not compared with a UUID's: those of a mounted one change. 1 or 0; -errno: the source cannot be read.
+ */
+static int has_same_bytes(const struct operand *source, const struct operand *operand, const struct content *item)
+{
+	static char ours[SAME_BYTES], theirs[SAME_BYTES];
+	uint64_t place, most;
+	size_t count;
+	int ret;
+
+	if (!item->type || !find_origin(source, operand, item->offset, &place, &most))
+		return 0;
+	count = most < SAME_BYTES ? (size_t)most : SAME_BYTES;
+	ret = contents_read(&source->region, place, theirs, count);
+	if (ret || item->uuid || contents_read(&operand->region, item->offset, ours, count))
+		return ret;
+	return memcmp(ours, theirs, count) == 0 && (ours[0] || memcmp(ours, ours + 1, count - 1) != 0);
+}
+
+/* Is it, by all that can be known, a part of this very copy? @held: what the source holds. */
+static bool is_copied(const struct operand *source, const struct contents *held, const struct operand *operand,
+		      const struct content *item)
+{
+	int ret;
+
+	if (operand->trust == TRUST_NONE)
+		return false;
+	if (is_listed(item, held, (operand->region.sector - source->region.sector) * KCOPYD_SECTOR_BYTES))
+		return true;
+	ret = has_same_bytes(source, operand, item);
+	return ret > 0 || (ret < 0 && operand->trust == TRUST_NAMED);
+}
+
+static void refuse_contents(const struct operand *source, const struct contents *held, struct operand *operand)
 {
 	const struct contents *contents = &operand->contents;
 	/* Of what is refused anyway nobody should learn to write --force. */
 	const char *advice = operand->is_bad ? "" : "; --force to do it anyway";
 
 	for (size_t i = 0; i < contents->num; i++) {
-		if (operand->trust == TRUST_IF_COPIED && is_copied(&contents->items[i], source, distance))
+		if (is_copied(source, held, operand, &contents->items[i]))
 			continue;
 		operand_problem(operand, "would overwrite %s%s",
 				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM), advice);
@@ -299,13 +356,13 @@ static void check_contents(struct guard *guard)
 		operand->was_probed = true;
 		operand->contents_error =
 			-contents_find(&operand->region, operand->is_block ? operand->rdev : 0, &operand->contents);
-		if (guard->options->is_forced || operand->trust == TRUST_FULL)
+		if (guard->options->is_forced)
 			continue;
-		if (operand->trust == TRUST_IF_COPIED && !has_asked && source->region.bdev) {
+		if (operand->trust != TRUST_NONE && operand->contents.num > 0 && !has_asked) {
 			contents_find(&source->region, source->is_block ? source->rdev : 0, &held);
 			has_asked = true;
 		}
-		refuse_contents(operand, &held, (operand->region.sector - source->region.sector) * KCOPYD_SECTOR_BYTES);
+		refuse_contents(source, &held, operand);
 	}
 	contents_free(&held);
 }

@@ -18,11 +18,11 @@
 #include "lock.h"
 #include "spec.h"
 
-/* May what a destination holds be overwritten without --force? */
+/* May what a destination holds be overwritten without --force? Only if a map says that this copy was begun, and: */
 enum trust {
 	TRUST_NONE,
-	TRUST_IF_COPIED, /* what the source holds at the same place, too: a copy that was begun */
-	TRUST_FULL,
+	TRUST_COPIED, /* the source holds the same at the same place */
+	TRUST_NAMED, /* or it cannot be read there any more; but the destination's disk is known by its serial number */
 };
 
 struct operand {
@@ -52,11 +52,12 @@ struct operand {
 	bool was_probed;    /* somebody looked ... */
 	int contents_error; /* ... and this is why they are not known: a positive errno, or 0 */
 
-	bool is_new;	  /* a file that does not exist yet: leaf in dir_fd */
-	int dir_fd;	  /* owned, or -1 */
-	char *leaf;	  /* owned */
-	bool is_created;  /* by us */
-	bool is_extended; /* by us, from old_bytes */
+	bool is_new;	    /* a file that does not exist yet: leaf in dir_fd */
+	int dir_fd;	    /* owned, or -1 */
+	char *leaf;	    /* owned */
+	bool is_created;    /* by us */
+	bool has_safe_name; /* operand_flush_name() was done */
+	bool is_extended;   /* by us, from old_bytes */
 	uint64_t old_bytes;
 };
 
@@ -91,7 +92,7 @@ void operand_prepare(struct operand *operand);
 /* Takes that back. */
 void operand_undo(struct operand *operand);
 
-/* Brings a created file's name to stable storage. 0 or -errno. */
+/* Brings a file's name to stable storage, once: an earlier run that was killed may have created it. 0 or -errno. */
 int operand_flush_name(struct operand *operand);
 
 /* Only the device: its jobs are done. */

@@ -126,14 +126,42 @@ void operand_undo(struct operand *operand)
 	operand->is_extended = false;
 }
 
-int operand_flush_name(struct operand *operand)
+/* Where an existing file is. Best effort: whoever may not read the directory did not create it either. */
+static int flush_directory(const struct operand *operand)
 {
-	if (!operand->is_created)
-		return 0;
+	char *real = realpath(operand->path, NULL), *slash = real ? strrchr(real, '/') : NULL;
+	int fd = -1, ret = 0;
+
+	if (slash) {
+		slash[slash == real] = '\0';
+		fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd >= 0) {
+		if (TEMP_FAILURE_RETRY(fsync(fd)) && errno != EINVAL)
+			ret = -errno;
+		close(fd);
+	}
+	free(real);
+	return ret;
+}
+
+static int flush_created(const struct operand *operand)
+{
 	if (TEMP_FAILURE_RETRY(fsync(operand->dir_fd)) == 0)
 		return 0;
 	/* The directory could not be opened for reading, or its file system cannot flush one alone. */
 	if (errno != EBADF && errno != EINVAL)
 		return -errno;
 	return TEMP_FAILURE_RETRY(syncfs(kcopyd_device_fd(operand->bdev))) ? -errno : 0;
+}
+
+int operand_flush_name(struct operand *operand)
+{
+	int ret;
+
+	if (operand->is_block || operand->has_safe_name)
+		return 0;
+	ret = operand->is_created ? flush_created(operand) : flush_directory(operand);
+	operand->has_safe_name = ret == 0;
+	return ret;
 }

@@ -55,7 +55,7 @@ int report_create(const struct guard *guard, struct resume *resume, bool is_igno
 	report->is_ignoring = is_ignoring;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
-		report->dests[number - 1].resumed = resume_flushed(resume, number);
+		report->dests[number - 1].resumed = resume_count(resume, number, MAP_FLUSHED);
 		report->dests[number - 1].written = report->dests[number - 1].resumed;
 	}
 	*result = report;
@@ -157,6 +157,10 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 	(void)observer;
 	if (job->report->resume && error->op == KCOPYD_OP_READ)
 		resume_unreadable(job->report->resume, error->region.sector, error->region.count);
+	if (job->report->resume && error->op == KCOPYD_OP_WRITE && error->region.count)
+		resume_unwritten(job->report->resume, job->numbers[error->dest],
+				 on_source(job->report, job->numbers[error->dest], error->region.sector),
+				 error->region.count);
 	pthread_mutex_lock(&job->report->lock);
 	if (error->op == KCOPYD_OP_READ) {
 		add_area(job->report, error);
@@ -214,7 +218,8 @@ bool report_is_complete(struct report *report, unsigned int number)
 	bool ret;
 
 	if (report->resume)
-		return resume_flushed(report->resume, number) == report->guard->operands[number].region.count;
+		return resume_count(report->resume, number, MAP_FLUSHED) ==
+		       report->guard->operands[number].region.count;
 
 	pthread_mutex_lock(&report->lock);
 	ret = report->dests[number - 1].contiguous == report->guard->operands[number].region.count;
@@ -287,9 +292,19 @@ static void print_failed(const struct report *report, unsigned int number)
 		  units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size));
 }
 
+/* By its map, a destination holds more than what is before its first gap. */
+static sector_t count_held(const struct report *report, unsigned int number, bool is_flushed)
+{
+	if (report->resume && is_flushed)
+		return resume_count(report->resume, number, MAP_FLUSHED);
+	return report->dests[number - 1].contiguous;
+}
+
 static void print_good(const struct report *report, unsigned int number, bool is_flushed, bool is_interrupted)
 {
 	const struct dest_result *result = &report->dests[number - 1];
+	sector_t held = count_held(report, number, is_flushed);
+	sector_t unreadable = report->resume ? resume_count(report->resume, number, MAP_BAD) : 0;
 	const struct operand *operand = &report->guard->operands[number];
 	const char *flushed = is_flushed ? "flushed" : "NOT flushed";
 	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "", before[64] = "";
@@ -306,10 +321,12 @@ static void print_good(const struct report *report, unsigned int number, bool is
 			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), before, where);
 		return;
 	}
-	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s", operand->name,
-		  is_interrupted ? "interrupted" : "INCOMPLETE", result->contiguous, operand->region.count,
-		  units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size),
-		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed);
+	if (unreadable)
+		snprintf(before, sizeof(before), ", %" PRIu64 " were unreadable", unreadable);
+	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s%s", operand->name,
+		  is_interrupted ? "interrupted" : "INCOMPLETE", held, operand->region.count,
+		  units_format_bytes(held * KCOPYD_SECTOR_BYTES, size),
+		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
 void report_print(struct report *report, uint32_t flushed, bool is_interrupted)

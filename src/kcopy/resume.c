@@ -2,8 +2,6 @@
 #include "resume.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,23 +11,27 @@
 
 #include "log.h"
 #include "map.h"
+#include "resume_side.h"
 #include "text.h"
 
 struct resume_dest {
 	struct map *map; /* owned */
-	struct map_owner owner;
+	struct resume_side side;
 	char *path;	/* owned: the map's file ... */
-	char *name;	/* ... and that, printable */
-	char *absolute; /* owned: the destination's path */
+	char *name;	/* ... that, printable ... */
+	char *real;	/* ... and without symbolic links */
 	bool is_frozen; /* a flush failed: nothing that was written since the one before it is certain */
+	bool is_fresh;	/* the file did not exist ... */
+	bool is_saved;	/* ... and now it does */
 	bool is_unsaved;
 };
 
 struct resume {
-	struct guard *guard;  /* borrowed */
-	char *source_path;    /* owned: absolute */
+	struct guard *guard; /* borrowed */
+	struct resume_side source;
+	sector_t block;	      /* the largest logical block of all operands, in sectors */
 	pthread_mutex_t lock; /* guards the maps */
-	struct map *bad;      /* owned: what is unreadable on the source */
+	struct map *bad;      /* owned: what was unreadable in this run */
 	unsigned int num_dests;
 	struct resume_dest dests[KCOPYD_MAX_DESTS];
 };
@@ -40,79 +42,46 @@ void resume_destroy(struct resume *resume)
 		return;
 	for (unsigned int i = 0; i < KCOPYD_MAX_DESTS; i++) {
 		map_destroy(resume->dests[i].map);
+		resume_side_destroy(&resume->dests[i].side);
 		free(resume->dests[i].path);
 		free(resume->dests[i].name);
-		free(resume->dests[i].absolute);
+		free(resume->dests[i].real);
 	}
 	map_destroy(resume->bad);
-	free(resume->source_path);
+	resume_side_destroy(&resume->source);
 	pthread_mutex_destroy(&resume->lock);
 	free(resume);
 }
 
 /* -- before the copy ----------------------------------------------------------------------------- */
 
-/* To be freed; NULL: no memory, or it has gone. */
-static char *absolute_path(const struct operand *operand)
+static struct map_owner owner_of(const struct resume *resume, const struct resume_dest *dest)
 {
-	char directory[48], *real, *ret = NULL;
-
-	if (!operand->is_new)
-		return realpath(operand->path, NULL);
-	snprintf(directory, sizeof(directory), "/proc/self/fd/%d", operand->dir_fd);
-	real = realpath(directory, NULL);
-	if (real && asprintf(&ret, "%s/%s", strcmp(real, "/") ? real : "", operand->leaf) < 0)
-		ret = NULL;
-	free(real);
-	return ret;
+	return (struct map_owner){ .source = resume->source.map, .dest = dest->side.map };
 }
 
-static void fill_side(struct map_side *side, const struct operand *operand, const char *path)
+static bool is_same_file(const char *a, const char *b)
 {
-	*side = (struct map_side){ .path = path, .sector = operand->region.sector };
-	if (operand->is_block) {
-		side->serial = operand->disk.serial;
-		side->wwn = operand->disk.wwn;
-		side->partition = operand->disk.partition;
+	struct stat first, second;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	return stat(a, &first) == 0 && stat(b, &second) == 0 && S_ISREG(first.st_mode) &&
+	       first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/* A map must not be where the data comes from or goes, nor where another map is. */
+static const char *find_other_use(const struct resume *resume, const struct resume_dest *dest)
+{
+	if (is_same_file(dest->real, resume->source.path))
+		return "an operand";
+	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		if (is_same_file(dest->real, resume->dests[i].side.path))
+			return "an operand";
+		if (&resume->dests[i] < dest && is_same_file(dest->real, resume->dests[i].real))
+			return "another destination's map";
 	}
-	if (operand->bdev && (operand->is_block || operand->number == 0))
-		side->bytes = kcopyd_device_bytes(operand->bdev);
-}
-
-/* The map must not be where the data goes. */
-static bool is_operand(const struct resume *resume, const char *path)
-{
-	const struct guard *guard = resume->guard;
-	struct stat st;
-	bool has_file = stat(path, &st) == 0;
-
-	for (unsigned int i = 0; i <= guard->num_dests; i++) {
-		const struct operand *operand = &guard->operands[i];
-
-		if (operand->is_new ? !has_file && i > 0 && resume->dests[i - 1].absolute &&
-					      strcmp(resume->dests[i - 1].absolute, path) == 0
-				    : has_file && S_ISREG(st.st_mode) && !operand->is_block &&
-					      operand->file_dev == st.st_dev && operand->file_inode == st.st_ino)
-			return true;
-	}
-	return false;
-}
-
-/* The file that does not exist yet by its directory's real name, as absolute_path() has it. */
-static char *real_map_path(const char *path)
-{
-	const char *slash = strrchr(path, '/'), *leaf = slash ? slash + 1 : path;
-	char *real = realpath(path, NULL), *directory, *ret = NULL;
-
-	if (real)
-		return real;
-	directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	real = directory ? realpath(directory, NULL) : NULL;
-	if (real && asprintf(&ret, "%s/%s", strcmp(real, "/") ? real : "", leaf) < 0)
-		ret = NULL;
-	free(directory);
-	free(real);
-	return ret;
+	return NULL;
 }
 
 /* What the map says is on the destination must be able to be there. */
@@ -131,31 +100,27 @@ static bool check_claim(const struct resume_dest *dest, struct operand *operand)
 	return false;
 }
 
-static void load(struct resume_dest *dest, struct operand *operand)
+static void load(const struct resume *resume, struct resume_dest *dest, struct operand *operand)
 {
+	const struct map_owner owner = owner_of(resume, dest);
 	char *message = NULL;
-	int ret = map_load(dest->map, &dest->owner, dest->path, &message);
+	int ret = map_load(dest->map, &owner, dest->path, &message);
 
-	if (ret == 0) {
-		if (!check_claim(dest, operand))
-			return;
-		operand->trust = !operand->is_block || dest->owner.dest.serial || dest->owner.dest.wwn
-					 ? TRUST_FULL
-					 : TRUST_IF_COPIED;
-	} else if (ret != -ENOENT) {
+	dest->is_fresh = ret == -ENOENT;
+	if (ret == 0 && check_claim(dest, operand))
+		operand->trust =
+			operand->is_block && (operand->disk.serial || operand->disk.wwn) ? TRUST_NAMED : TRUST_COPIED;
+	else if (ret && ret != -ENOENT)
 		operand_problem(operand, "its map %s cannot be used: %s", dest->name,
 				message ? message : strerror(-ret));
-	}
 	free(message);
 }
 
-/* 0 or -ENOMEM; everything else is a problem of the operand. */
-static int open_map(struct resume *resume, unsigned int number, const char *path)
+/* 0 or -errno; a path that leads nowhere is a problem of the operand. */
+static int name_map(struct resume *resume, unsigned int number, const char *path)
 {
 	struct operand *operand = &resume->guard->operands[number];
 	struct resume_dest *dest = &resume->dests[number - 1];
-	const struct io_region *source = &resume->guard->operands[0].region;
-	char *real;
 	int ret;
 
 	if (resume->num_dests == 1)
@@ -163,21 +128,46 @@ static int open_map(struct resume *resume, unsigned int number, const char *path
 	else if (asprintf(&dest->path, "%s.%u", path, number) < 0)
 		dest->path = NULL;
 	dest->name = dest->path ? text_printable(dest->path) : NULL;
-	dest->absolute = absolute_path(operand);
-	ret = map_create(source->sector, source->count, &dest->map);
-	if (ret || !dest->name || !dest->absolute)
+	if (!dest->name)
 		return -ENOMEM;
-	fill_side(&dest->owner.source, &resume->guard->operands[0], resume->source_path);
-	fill_side(&dest->owner.dest, operand, dest->absolute);
-	real = real_map_path(dest->path);
-	if (!real)
+	ret = map_create(map_sector(resume->bad), map_sectors(resume->bad), &dest->map);
+	if (!ret)
+		ret = resume_side_create(operand, &dest->side);
+	if (ret)
+		return ret;
+	dest->real = resume_real_path(dest->path);
+	if (!dest->real)
 		operand_problem(operand, "its map %s: %s", dest->name, strerror(errno));
-	else if (is_operand(resume, real))
-		operand_problem(operand, "its map %s is an operand, too; name another file", dest->name);
-	else
-		load(dest, operand);
-	free(real);
 	return 0;
+}
+
+static void open_map(struct resume *resume, unsigned int number)
+{
+	struct operand *operand = &resume->guard->operands[number];
+	struct resume_dest *dest = &resume->dests[number - 1];
+	const char *use;
+
+	if (!dest->real)
+		return;
+	use = find_other_use(resume, dest);
+	if (use)
+		operand_problem(operand, "its map %s is %s, too; name another file", dest->name, use);
+	else
+		load(resume, dest, operand);
+}
+
+/* Pieces begin and end with one, whatever a map says. */
+static sector_t largest_block(const struct guard *guard)
+{
+	unsigned int most = KCOPYD_SECTOR_BYTES;
+
+	for (unsigned int i = 0; i <= guard->num_dests; i++) {
+		const struct block_device *bdev = guard->operands[i].bdev;
+
+		if (bdev && kcopyd_device_logical_block(bdev) > most)
+			most = kcopyd_device_logical_block(bdev);
+	}
+	return most / KCOPYD_SECTOR_BYTES;
 }
 
 static bool has_problem(const struct guard *guard)
@@ -203,15 +193,17 @@ int resume_create(struct guard *guard, const char *path, struct resume **result)
 	pthread_mutex_init(&resume->lock, NULL);
 	resume->guard = guard;
 	resume->num_dests = guard->num_dests;
-	resume->source_path = absolute_path(&guard->operands[0]);
-	if (!resume->source_path)
-		goto out;
-	ret = map_create(source->sector, source->count, &resume->bad);
+	resume->block = largest_block(guard);
+	ret = resume_side_create(&guard->operands[0], &resume->source);
+	if (ret == 0)
+		ret = map_create(source->sector, source->count, &resume->bad);
 	for (unsigned int number = 1; ret == 0 && number <= resume->num_dests; number++)
-		ret = open_map(resume, number, path);
+		ret = name_map(resume, number, path);
+	for (unsigned int number = 1; ret == 0 && number <= resume->num_dests; number++)
+		open_map(resume, number);
 out:
 	if (ret) {
-		log_error("%s", strerror(-ret));
+		log_error("--map: %s", strerror(-ret));
 		guard->operands[1].is_bad = true;
 	}
 	if (ret || has_problem(guard)) {
@@ -222,112 +214,200 @@ out:
 	return 0;
 }
 
+void resume_undo(struct resume *resume)
+{
+	for (unsigned int i = 0; i < resume->num_dests; i++)
+		if (resume->dests[i].is_fresh && resume->dests[i].is_saved)
+			unlink(resume->dests[i].path);
+}
+
 /* -- what is to be done -------------------------------------------------------------------------- */
 
-static bool is_lacking(enum map_status status)
+/* Is @dest to have the sectors at @sector in this pass? @count: for how many from there on the answer is the same. */
+static bool is_wanted(const struct resume *resume, const struct resume_dest *dest, enum resume_pass pass,
+		      sector_t sector, sector_t *count)
 {
-	return status == MAP_MISSING || status == MAP_BAD;
+	enum map_status status = map_get(dest->map, sector, count);
+	sector_t again;
+
+	if (status == MAP_MISSING)
+		return pass != RESUME_BAD;
+	if (status != MAP_BAD || pass == RESUME_MISSING)
+		return false;
+	if (pass == RESUME_ALL)
+		return true;
+	/* Once in a run: what was found unreadable in it is not tried again. */
+	status = map_get(resume->bad, sector, &again);
+	if (again < *count)
+		*count = again;
+	return status != MAP_BAD;
 }
 
-bool resume_next(struct resume *resume, sector_t from, uint32_t live, struct io_region *range, uint32_t *dests)
+/* Does @dest want any of the range? @has_some: does it hold any of it? */
+static bool wants_of(const struct resume *resume, const struct resume_dest *dest, enum resume_pass pass,
+		     sector_t sector, sector_t count, bool *has_some)
 {
-	const struct io_region *source = &resume->guard->operands[0].region;
-	sector_t end = source->sector + source->count;
+	sector_t end = sector + count, run;
+	bool ret = false;
 
-	*dests = 0;
-	*range = (struct io_region){ .bdev = source->bdev, .sector = from };
-	pthread_mutex_lock(&resume->lock);
-	for (; range->sector < end && !*dests; range->sector += *dests ? 0 : range->count) {
-		range->count = end - range->sector;
-		for (unsigned int i = 0; i < resume->num_dests; i++) {
-			sector_t count;
+	*has_some = false;
+	for (; sector < end; sector += run) {
+		enum map_status status = map_get(dest->map, sector, &run);
 
-			if (!(live >> i & 1))
-				continue;
-			if (is_lacking(map_get(resume->dests[i].map, range->sector, &count)))
-				*dests |= 1u << i;
-			if (count < range->count)
-				range->count = count;
-		}
+		*has_some |= status != MAP_MISSING && status != MAP_BAD;
+		ret |= is_wanted(resume, dest, pass, sector, &run);
 	}
-	pthread_mutex_unlock(&resume->lock);
-	return *dests;
-}
-
-sector_t resume_missing(struct resume *resume, unsigned int number)
-{
-	const struct map *map = resume->dests[number - 1].map;
-	sector_t ret;
-
-	pthread_mutex_lock(&resume->lock);
-	ret = map_count(map, MAP_MISSING) + map_count(map, MAP_BAD);
-	pthread_mutex_unlock(&resume->lock);
 	return ret;
 }
 
-sector_t resume_flushed(struct resume *resume, unsigned int number)
+/* Who wants what is at @at, and for how many sectors that is so. */
+static uint32_t find_wanting(const struct resume *resume, enum resume_pass pass, uint32_t live, sector_t at,
+			     sector_t *count)
+{
+	sector_t first = map_sector(resume->bad), run;
+	uint32_t dests = 0;
+
+	*count = map_sectors(resume->bad) - at;
+	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		if (!(live >> i & 1))
+			continue;
+		if (is_wanted(resume, &resume->dests[i], pass, first + at, &run))
+			dests |= 1u << i;
+		if (run < *count)
+			*count = run;
+	}
+	return dests;
+}
+
+/* A block of which it is not the same everywhere: for all who want any of it. */
+static void find_block(const struct resume *resume, enum resume_pass pass, uint32_t live, struct resume_piece *piece)
+{
+	bool has_some;
+
+	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		if (!(live >> i & 1) || !wants_of(resume, &resume->dests[i], pass,
+						  map_sector(resume->bad) + piece->skip, piece->count, &has_some))
+			continue;
+		piece->dests |= 1u << i;
+		piece->is_partial |= has_some;
+	}
+}
+
+bool resume_next(struct resume *resume, enum resume_pass pass, sector_t skip, uint32_t live, struct resume_piece *piece)
+{
+	sector_t total = map_sectors(resume->bad), block = resume->block, run;
+
+	*piece = (struct resume_piece){ .skip = skip };
+	pthread_mutex_lock(&resume->lock);
+	for (; piece->skip < total && !piece->dests; piece->skip += piece->dests ? 0 : piece->count) {
+		piece->dests = find_wanting(resume, pass, live, piece->skip, &run);
+		piece->count = piece->skip + run == total ? run : run / block * block;
+		if (piece->count > 0)
+			continue;
+		piece->count = total - piece->skip < block ? total - piece->skip : block;
+		piece->dests = 0;
+		find_block(resume, pass, live, piece);
+	}
+	pthread_mutex_unlock(&resume->lock);
+	return piece->dests;
+}
+
+sector_t resume_count(struct resume *resume, unsigned int number, enum map_status status)
 {
 	sector_t ret;
 
 	pthread_mutex_lock(&resume->lock);
-	ret = map_count(resume->dests[number - 1].map, MAP_FLUSHED);
+	ret = map_count(resume->dests[number - 1].map, status);
 	pthread_mutex_unlock(&resume->lock);
 	return ret;
 }
 
 sector_t resume_contiguous(struct resume *resume, unsigned int number)
 {
-	const struct io_region *source = &resume->guard->operands[0].region;
-	sector_t at = source->sector, end = source->sector + source->count, count;
+	const struct map *map = resume->dests[number - 1].map;
+	sector_t first = map_sector(map), at = 0, count;
+	enum map_status status;
 
 	pthread_mutex_lock(&resume->lock);
-	while (at < end && !is_lacking(map_get(resume->dests[number - 1].map, at, &count)))
+	while (at < map_sectors(map)) {
+		status = map_get(map, first + at, &count);
+		if (status == MAP_MISSING || status == MAP_BAD)
+			break;
 		at += count;
+	}
 	pthread_mutex_unlock(&resume->lock);
-	return at - source->sector;
+	return at;
 }
 
 /* -- while it runs ------------------------------------------------------------------------------- */
 
-/* What there is no memory for stays missing: it is copied again, and no more. */
-static void set_range(struct map *map, sector_t sector, sector_t count, enum map_status status)
+/* There is no memory to note what must not be claimed: then nothing more is. */
+static void freeze(struct resume_dest *dest)
 {
-	(void)!map_set(map, sector, count, status);
+	dest->is_frozen = true;
+	map_replace(dest->map, MAP_WRITTEN, MAP_MISSING);
+	map_replace(dest->map, MAP_FLUSHING, MAP_MISSING);
 }
 
+/*
+ * Where the source is unreadable, zeros were written, and it is still to be copied. What there is no memory to note as
+ * written stays missing: it is copied again, and no more.
+ */
 void resume_written(struct resume *resume, unsigned int number, sector_t sector, sector_t count)
 {
-	struct map *map = resume->dests[number - 1].map;
+	struct resume_dest *dest = &resume->dests[number - 1];
 	sector_t end = sector + count, run;
 
 	pthread_mutex_lock(&resume->lock);
-	set_range(map, sector, count, MAP_WRITTEN);
-	/* Where the source is unreadable, zeros were written, and it is still to be copied. */
 	for (; sector < end; sector += run) {
-		enum map_status status = map_get(resume->bad, sector, &run);
+		bool is_bad = map_get(resume->bad, sector, &run) == MAP_BAD;
 
 		if (run > end - sector)
 			run = end - sector;
-		if (status == MAP_BAD)
-			set_range(map, sector, run, MAP_BAD);
+		if (map_set(dest->map, sector, run, is_bad ? MAP_BAD : MAP_WRITTEN) && is_bad)
+			freeze(dest);
+	}
+	pthread_mutex_unlock(&resume->lock);
+}
+
+void resume_unwritten(struct resume *resume, unsigned int number, sector_t sector, sector_t count)
+{
+	struct resume_dest *dest = &resume->dests[number - 1];
+	sector_t end = sector + count, run;
+
+	pthread_mutex_lock(&resume->lock);
+	for (; sector < end; sector += run) {
+		enum map_status status = map_get(dest->map, sector, &run);
+
+		if (run > end - sector)
+			run = end - sector;
+		if (status == MAP_BAD || status == MAP_MISSING || map_set(dest->map, sector, run, MAP_MISSING) == 0)
+			continue;
+		freeze(dest);
+		map_replace(dest->map, MAP_FLUSHED, MAP_MISSING);
 	}
 	pthread_mutex_unlock(&resume->lock);
 }
 
 void resume_unreadable(struct resume *resume, sector_t sector, sector_t count)
 {
+	bool is_noted;
+
 	pthread_mutex_lock(&resume->lock);
-	set_range(resume->bad, sector, count, MAP_BAD);
+	is_noted = map_set(resume->bad, sector, count, MAP_BAD) == 0;
 	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		struct resume_dest *dest = &resume->dests[i];
 		sector_t at, end = sector + count, run;
 
+		if (!is_noted)
+			freeze(dest);
 		for (at = sector; at < end; at += run) {
-			enum map_status status = map_get(resume->dests[i].map, at, &run);
+			enum map_status status = map_get(dest->map, at, &run);
 
 			if (run > end - at)
 				run = end - at;
 			if (status == MAP_MISSING)
-				set_range(resume->dests[i].map, at, run, MAP_BAD);
+				(void)!map_set(dest->map, at, run, MAP_BAD);
 		}
 	}
 	pthread_mutex_unlock(&resume->lock);
@@ -372,12 +452,13 @@ void resume_end_flush(struct resume *resume, uint32_t asked, uint32_t flushed, u
 
 static int save(struct resume *resume, struct resume_dest *dest)
 {
+	const struct map_owner owner = owner_of(resume, dest);
 	size_t bytes;
 	char *text;
 	int ret;
 
 	pthread_mutex_lock(&resume->lock);
-	text = map_format(dest->map, &dest->owner, &bytes);
+	text = map_format(dest->map, &owner, &bytes);
 	pthread_mutex_unlock(&resume->lock);
 	ret = text ? map_write(text, bytes, dest->path) : -ENOMEM;
 	free(text);
@@ -399,6 +480,7 @@ uint32_t resume_save(struct resume *resume)
 		else if (!ret && dest->is_unsaved)
 			log_warning("%s: the map could be saved again", dest->name);
 		dest->is_unsaved = ret;
+		dest->is_saved |= !ret;
 	}
 	return failed;
 }

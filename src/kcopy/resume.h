@@ -11,6 +11,7 @@
 
 #include "guard.h"
 #include "kcopyd.h"
+#include "map.h"
 
 struct resume;
 
@@ -22,19 +23,37 @@ struct resume;
 int resume_create(struct guard *guard, const char *path, struct resume **result);
 void resume_destroy(struct resume *resume); /* NULL is allowed */
 
-/*
- * The next range of the source's region, in its sectors, at @from or behind it, that the same destinations (bit N-1:
- * destination N) of @live lack. False: there is none.
- */
-bool resume_next(struct resume *resume, sector_t from, uint32_t live, struct io_region *range, uint32_t *dests);
+/* The copy did not begin: maps that did not exist before are removed again. */
+void resume_undo(struct resume *resume);
 
-/* Sectors that destination @number lacks, does not hold from its start on without a gap, and has on stable storage. */
-sector_t resume_missing(struct resume *resume, unsigned int number);
+/* What is to be copied now. Where it goes on past errors, all that was never tried comes before what was unreadable. */
+enum resume_pass {
+	RESUME_ALL,
+	RESUME_MISSING, /* never tried */
+	RESUME_BAD,	/* unreadable in an earlier run, and not tried in this one */
+};
+
+/* Sectors from the start of the region, in whole logical blocks of every operand, or to its end. */
+struct resume_piece {
+	sector_t skip, count;
+	uint32_t dests;	 /* bit N-1: destination N wants it */
+	bool is_partial; /* one block, of which some of them hold a part: zeros must not come there */
+};
+
+/* The next piece that the same destinations of @live want, at @skip (whole blocks) or behind it. False: there is none. */
+bool resume_next(struct resume *resume, enum resume_pass pass, sector_t skip, uint32_t live,
+		 struct resume_piece *piece);
+
+/* Sectors that destination @number has of a status, and how many it holds from its start on without a gap. */
+sector_t resume_count(struct resume *resume, unsigned int number, enum map_status status);
 sector_t resume_contiguous(struct resume *resume, unsigned int number);
-sector_t resume_flushed(struct resume *resume, unsigned int number);
 
-/* What the engine's observer learns, in sectors of the source. Any thread. */
+/*
+ * What the engine's observer learns, in sectors of the source. Any thread. resume_unreadable() comes before the
+ * resume_written() of the zeros for it.
+ */
 void resume_written(struct resume *resume, unsigned int number, sector_t sector, sector_t count);
+void resume_unwritten(struct resume *resume, unsigned int number, sector_t sector, sector_t count); /* failed */
 void resume_unreadable(struct resume *resume, sector_t sector, sector_t count);
 
 /*
