@@ -98,7 +98,7 @@ ramdisks() {
 
 # fill DEVICE: random data up to its end.
 fill() {
-	dd if=/dev/urandom of="$1" bs=512 count="$(blockdev --getsz "$1")" iflag=fullblock conv=fsync status=none
+	dd if=/dev/urandom of="$1" bs=64K count="$(blockdev --getsize64 "$1")" iflag=fullblock,count_bytes conv=fsync status=none
 }
 
 # What is on disks is seen, not what caches remember.
@@ -130,6 +130,44 @@ attach() {
 	loop=$(losetup -f --show "${@:2}" "$1") && waitfor "$loop"
 }
 
+# scsi_disk: the disk of scsi_debug, which stands in for a real one, as $sd.
+scsi_disk() {
+	local block
+	waitfor /sys/bus/pseudo/drivers/scsi_debug/adapter0 || return
+	for block in /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block/*; do
+		sd=${block##*/}
+	done
+	waitfor "/dev/$sd" && disks+=("/dev/$sd")
+}
+
+# scsi_set PARAMETER VALUE: of scsi_debug
+scsi_set() {
+	echo "$2" >"/sys/bus/pseudo/drivers/scsi_debug/$1"
+}
+
+# null_disk NAME KEY=VALUE...: a disk /dev/NAME of null_blk, with these settings.
+null_disk() {
+	local dir=/sys/kernel/config/nullb/$1 setting
+	mkdir "$dir" || return
+	for setting in memory_backed=1 "${@:2}" power=1; do
+		echo "${setting#*=}" >"$dir/${setting%%=*}" || return
+	done
+	waitfor "/dev/$1"
+}
+
+# transfers DEVICE read|write|flush: how many of them it has ended since it is there; ramdisks do not count
+transfers() {
+	local -A column=([read]=0 [write]=4 [flush]=15)
+	local stat
+	read -ra stat <"/sys/dev/block/$(printf '%d:%d' "0x$(stat -Lc %t "$1")" "0x$(stat -Lc %T "$1")")/stat"
+	echo "${stat[${column[$2]}]}"
+}
+
+# more_transfers DEVICE KIND NUMBER: is it more than so many by now?
+more_transfers() {
+	(($(transfers "$1" "$2") > $3))
+}
+
 # Whatever stands on what: mounts and swap first, then what holds nothing of another, as often as it takes.
 take_down() {
 	local device
@@ -146,6 +184,9 @@ take_down() {
 			[[ ! -e $device ]] || mdadm --stop "/dev/${device##*/}"
 		done
 		losetup -D
+	done
+	for device in /sys/kernel/config/nullb/*/; do
+		[[ ! -d $device ]] || rmdir "$device"
 	done
 	rmmod scsi_debug
 	rmmod brd
@@ -165,6 +206,31 @@ run() {
 	echo "\$ $*"
 	echo "$output"
 	echo "status $status"
+}
+
+# begin COMMAND...: the same, beside what follows; finish waits for its end. One at a time.
+begin() {
+	timeout -k 5 "$KCOPY_TIMEOUT" "$@" >/tmp/said 2>&1 </dev/null &
+	begun=$!
+	echo "\$ $* &"
+}
+
+finish() {
+	status=0
+	wait "$begun" || status=$?
+	output=$(</tmp/said)
+	echo "$output"
+	echo "status $status"
+}
+
+# until_true SECONDS COMMAND...: fails if that long has passed and the command has never succeeded.
+until_true() {
+	local end=$((SECONDS + $1 + 1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || fail "not within the time: $*" || return
+		usleep 20000
+	done
 }
 
 fail() {
