@@ -125,6 +125,22 @@ linear() {
 	dm "$1" "0 $4 linear $2 $3"
 }
 
+# gated NAME DEVICE SECTOR COUNT: the first COUNT sectors of DEVICE, of which those from SECTOR on do not answer until
+# 'hangs_no_more NAME-gate'.
+gated() {
+	linear "$1-gate" "$2" "$3" $(($4 - $3)) && hangs "$1-gate" &&
+		dm "$1" "0 $3 linear $2 0" "$3 $(($4 - $3)) linear /dev/mapper/$1-gate 0"
+}
+
+# hangs NAME: a device-mapper device answers nothing any more, until it does again.
+hangs() {
+	dmsetup suspend --noflush --nolockfs "$1"
+}
+
+hangs_no_more() {
+	dmsetup resume "$1"
+}
+
 # attach FILE|DEVICE [LOSETUP-ARGUMENT...]: a loop device over it, as $loop.
 attach() {
 	loop=$(losetup -f --show "${@:2}" "$1") && waitfor "$loop"
@@ -171,6 +187,9 @@ more_transfers() {
 # Whatever stands on what: mounts and swap first, then what holds nothing of another, as often as it takes.
 take_down() {
 	local device
+	for device in /sys/block/dm-*/dm/name; do
+		[[ ! -e $device ]] || hangs_no_more "$(<"$device")"
+	done
 	while read -r device _; do
 		[[ $device != /dev/* ]] || swapoff "$device"
 	done </proc/swaps
@@ -221,6 +240,11 @@ finish() {
 	output=$(</tmp/said)
 	echo "$output"
 	echo "status $status"
+}
+
+# ended: has what was begun?
+ended() {
+	! kill -0 "$begun" 2>/dev/null
 }
 
 # until_true SECONDS COMMAND...: fails if that long has passed and the command has never succeeded.
