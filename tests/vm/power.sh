@@ -66,6 +66,10 @@ guest() {
 	cat <<-'END'
 		mount -t ext4 -o noauto_da_alloc /dev/vda /mnt || exit 99
 		RANDOM=$1 turn=$2
+		[ $turn = short ] || {
+			until [ -e /mnt/map.1 ]; do sleep 1; done
+			echo "there is a map"
+		} &
 		while :; do
 			kcopy -p 64 --map=/mnt/map /dev/vdb /dev/vdc /dev/vdd &
 			[ $turn = long ] || {
@@ -179,9 +183,9 @@ while ((count < cuts)); do
 		verdict 1 'there are disks'
 		break
 	}
-	# One map that was saved by the clock, after 30 s.
+	# After 30 s it is saved by the clock.
 	if ((cuts >= 10 && count == 0)); then
-		cut 1 "$((33 + RANDOM % 4)).$((RANDOM % 10))" long $((SIZE / 45))
+		cut 1 "$((RANDOM % 5)).$((RANDOM % 10))" long $((SIZE / 45)) --kill-on 'there is a map'
 	fi
 	# The first when there is a map; the others whenever it may be.
 	cut 1 "$((RANDOM % 2)).$((RANDOM % 10))" short $RATE --kill-on 'ended with 143' &&
