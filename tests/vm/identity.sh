@@ -13,16 +13,6 @@ M=/dev/mapper
 
 # -- identity ------------------------------------------------------------------------------------
 
-# A disk of scsi_debug, which stands in for a real one, as $sd; 8 MiB, 16384 sectors.
-scsi_disk() {
-	local block
-	waitfor /sys/bus/pseudo/drivers/scsi_debug/adapter0 || return
-	for block in /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block/*; do
-		sd=${block##*/}
-	done
-	waitfor "/dev/$sd" && disks+=("/dev/$sd")
-}
-
 # expected N:KEY=VALUE ARGUMENT...: kcopy with these arguments finds it as expected, and copies.
 expected() {
 	forget

@@ -98,7 +98,7 @@ ramdisks() {
 
 # fill DEVICE: random data up to its end.
 fill() {
-	dd if=/dev/urandom of="$1" bs=512 count="$(blockdev --getsz "$1")" iflag=fullblock conv=fsync status=none
+	dd if=/dev/urandom of="$1" bs=64K count="$(blockdev --getsize64 "$1")" iflag=fullblock,count_bytes conv=fsync status=none
 }
 
 # What is on disks is seen, not what caches remember.
@@ -125,14 +125,71 @@ linear() {
 	dm "$1" "0 $4 linear $2 $3"
 }
 
+# gated NAME DEVICE SECTOR COUNT: the first COUNT sectors of DEVICE, of which those from SECTOR on do not answer until
+# 'hangs_no_more NAME-gate'.
+gated() {
+	linear "$1-gate" "$2" "$3" $(($4 - $3)) && hangs "$1-gate" &&
+		dm "$1" "0 $3 linear $2 0" "$3 $(($4 - $3)) linear /dev/mapper/$1-gate 0"
+}
+
+# hangs NAME: a device-mapper device answers nothing any more, until it does again.
+hangs() {
+	dmsetup suspend --noflush --nolockfs "$1"
+}
+
+hangs_no_more() {
+	dmsetup resume "$1"
+}
+
 # attach FILE|DEVICE [LOSETUP-ARGUMENT...]: a loop device over it, as $loop.
 attach() {
 	loop=$(losetup -f --show "${@:2}" "$1") && waitfor "$loop"
 }
 
+# scsi_disk: the disk of scsi_debug, which stands in for a real one, as $sd.
+scsi_disk() {
+	local block
+	waitfor /sys/bus/pseudo/drivers/scsi_debug/adapter0 || return
+	for block in /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block/*; do
+		sd=${block##*/}
+	done
+	waitfor "/dev/$sd" && disks+=("/dev/$sd")
+}
+
+# scsi_set PARAMETER VALUE: of scsi_debug
+scsi_set() {
+	echo "$2" >"/sys/bus/pseudo/drivers/scsi_debug/$1"
+}
+
+# null_disk NAME KEY=VALUE...: a disk /dev/NAME of null_blk, with these settings.
+null_disk() {
+	local dir=/sys/kernel/config/nullb/$1 setting
+	mkdir "$dir" || return
+	for setting in memory_backed=1 "${@:2}" power=1; do
+		echo "${setting#*=}" >"$dir/${setting%%=*}" || return
+	done
+	waitfor "/dev/$1"
+}
+
+# transfers DEVICE read|write|flush: how many of them it has ended since it is there; ramdisks do not count
+transfers() {
+	local -A column=([read]=0 [write]=4 [flush]=15)
+	local stat
+	read -ra stat <"/sys/dev/block/$(printf '%d:%d' "0x$(stat -Lc %t "$1")" "0x$(stat -Lc %T "$1")")/stat"
+	echo "${stat[${column[$2]}]}"
+}
+
+# more_transfers DEVICE KIND NUMBER: is it more than so many by now?
+more_transfers() {
+	(($(transfers "$1" "$2") > $3))
+}
+
 # Whatever stands on what: mounts and swap first, then what holds nothing of another, as often as it takes.
 take_down() {
 	local device
+	for device in /sys/block/dm-*/dm/name; do
+		[[ ! -e $device ]] || hangs_no_more "$(<"$device")"
+	done
 	while read -r device _; do
 		[[ $device != /dev/* ]] || swapoff "$device"
 	done </proc/swaps
@@ -146,6 +203,9 @@ take_down() {
 			[[ ! -e $device ]] || mdadm --stop "/dev/${device##*/}"
 		done
 		losetup -D
+	done
+	for device in /sys/kernel/config/nullb/*/; do
+		[[ ! -d $device ]] || rmdir "$device"
 	done
 	rmmod scsi_debug
 	rmmod brd
@@ -165,6 +225,36 @@ run() {
 	echo "\$ $*"
 	echo "$output"
 	echo "status $status"
+}
+
+# begin COMMAND...: the same, beside what follows; finish waits for its end. One at a time.
+begin() {
+	timeout -k 5 "$KCOPY_TIMEOUT" "$@" >/tmp/said 2>&1 </dev/null &
+	begun=$!
+	echo "\$ $* &"
+}
+
+finish() {
+	status=0
+	wait "$begun" || status=$?
+	output=$(</tmp/said)
+	echo "$output"
+	echo "status $status"
+}
+
+# ended: has what was begun?
+ended() {
+	! kill -0 "$begun" 2>/dev/null
+}
+
+# until_true SECONDS COMMAND...: fails if that long has passed and the command has never succeeded.
+until_true() {
+	local end=$((SECONDS + $1 + 1))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < end)) || fail "not within the time: $*" || return
+		usleep 20000
+	done
 }
 
 fail() {

@@ -12,19 +12,7 @@ ZONE=2048 # sectors: 1 MiB
 
 # zoned NAME KEY=VALUE...: a new disk /dev/NAME of 16 zones, the first two of them conventional.
 zoned() {
-	local dir=/sys/kernel/config/nullb/$1 setting
-	mkdir "$dir" || return
-	for setting in size=16 zoned=1 zone_size=1 zone_nr_conv=2 memory_backed=1 "${@:2}" power=1; do
-		echo "${setting#*=}" >"$dir/${setting%%=*}" || return
-	done
-	waitfor "/dev/$1" && blkzone report -c 1 "/dev/$1"
-}
-
-zoned_gone() {
-	local dir
-	for dir in /sys/kernel/config/nullb/*/; do
-		[[ ! -d $dir ]] || rmdir "$dir"
-	done
+	null_disk "$1" size=16 zoned=1 zone_size=1 zone_nr_conv=2 "${@:2}" && blkzone report -c 1 "/dev/$1"
 }
 
 # pointer DEVICE ZONE: how many sectors of it are written
@@ -135,7 +123,6 @@ check 'zeros zones, and not those that are full' zeros
 
 scene
 need 'null_blk nr_devices=0' blkzone dmsetup dm-mod
-zoned_gone
 arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
 arrange zoned nullb0
 arrange linear zones /dev/nullb0 $((4 * ZONE)) $((4 * ZONE))
@@ -145,7 +132,6 @@ check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/
 
 scene
 need 'null_blk nr_devices=0' blkzone
-zoned_gone
 arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
 ZONE=4096 # sectors: 2 MiB, of which it can take one
 arrange zoned nullb0 size=32 zone_size=2 zone_capacity=1
@@ -164,7 +150,6 @@ check "copies what a zone can take, and fails behind that" capacity
 
 scene
 need 'null_blk nr_devices=0' blkzone
-zoned_gone
 arrange dd if=/dev/urandom of=/tmp/image bs=1M count=4
 ZONE=2048
 arrange zoned nullb0 blocksize=4096
@@ -180,5 +165,4 @@ never_both() {
 check 'does not call copied what does not fit its blocks' never_both
 
 scene
-zoned_gone
 done_checking
