@@ -49,7 +49,8 @@ static char *make_text(unsigned int copy, bool has_header, const uint8_t *data, 
 		const char *end;
 
 		header = map_format(map, &copies[copy].owner, &length);
-		end = header ? strstr(header, "# current_pos") : NULL;
+		CHECK(header);
+		end = strstr(header, "# current_pos");
 		CHECK(end);
 		length -= strlen(end);
 		map_destroy(map);
