@@ -148,14 +148,14 @@ fail(const struct parser *parser, char **message, const char *form, ...)
 /* fail() that quotes @word in front of @reason. */
 static int fail_at(const struct parser *parser, struct word word, const char *reason)
 {
-	char *copy = strndup(word.text, word.length < MAX_QUOTED ? word.length : MAX_QUOTED);
-	char *quoted = copy ? text_printable(copy) : NULL;
+	char copy[MAX_QUOTED + 1] = "", *quoted;
 	int ret = -ENOMEM;
 
+	memcpy(copy, word.text, word.length < MAX_QUOTED ? word.length : MAX_QUOTED);
+	quoted = text_printable(copy);
 	if (quoted)
 		ret = fail(parser, parser->message, "'%s%s' %s", quoted, word.length > MAX_QUOTED ? "..." : "", reason);
 	free(quoted);
-	free(copy);
 	return ret;
 }
 

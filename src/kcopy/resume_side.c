@@ -28,7 +28,8 @@ static char *read_attribute(const char *directory, const char *name)
 	fclose(file);
 	if (length > 0 && text[length - 1] == '\n')
 		length--;
-	return length > 0 ? strndup(text, length) : NULL;
+	text[length] = '\0';
+	return length > 0 ? strdup(text) : NULL;
 }
 
 char *resume_find_origin(const char *sysfs)

@@ -51,7 +51,7 @@ static char *make_text(unsigned int copy, bool has_header, const uint8_t *data, 
 		header = map_format(map, &copies[copy].owner, &length);
 		end = header ? strstr(header, "# current_pos") : NULL;
 		CHECK(end);
-		length -= strlen(end);
+		length -= end ? strlen(end) : 0; /* cppcheck does not know that CHECK() does not return */
 		map_destroy(map);
 	}
 	*bytes = length + size;
