@@ -90,15 +90,15 @@ reads_past() {
 	assert_holds /dev/ram2 0 $SECTORS
 }
 
-# reads_up_to SOURCE CONTENT ERROR SECTOR [ARGUMENT...]: the copy ends at this sector; what is behind it stays as it was.
+# reads_up_to SOURCE CONTENT ERROR SECTOR [ARGUMENT...]: all before this sector is copied, and that is what is said.
 reads_up_to() {
-	content /dev/ram1 0 $SECTORS /tmp/expected
-	dd if="$2" of=/tmp/expected bs=512 count="$4" conv=notrunc status=none
+	fill /dev/ram1
+	content "$2" 0 "$4" /tmp/expected
 	run kcopy "${@:5}" "$1" /dev/ram1
 	assert_status 1
 	assert_said "read of 1 sector at sector $4: $3"
 	assert_said "INCOMPLETE: $4 of $SECTORS sectors.* flushed"
-	assert_holds /dev/ram1 0 $SECTORS
+	assert_holds /dev/ram1 0 "$4"
 }
 
 # healed BELOW: null_blk's own bad sectors are gone.
@@ -155,7 +155,7 @@ check 'medium errors: exactly the unreadable sectors are listed and zeros, witho
 	reads_past "/dev/$sd" /tmp/medium "$NO_DATA" --retries=0
 check 'medium errors: and with retries' reads_past "/dev/$sd" /tmp/medium "$NO_DATA"
 check 'medium errors: and with a reserve of one page' reads_past "/dev/$sd" /tmp/medium "$NO_DATA" --retries=0 -p 1
-check 'medium errors: all is copied up to the first, and nothing behind it, without retries' \
+check 'medium errors: all is copied up to the first, without retries' \
 	reads_up_to "/dev/$sd" /tmp/medium "$NO_DATA" 4660 --retries=0
 check 'medium errors: and with retries' reads_up_to "/dev/$sd" /tmp/medium "$NO_DATA" 4660
 
@@ -200,7 +200,7 @@ check 'scattered errors: exactly the unreadable sectors are listed and zeros' \
 	reads_past /dev/nullb0 /tmp/random0 'Input/output error' --retries=0
 check 'scattered errors: and in small chunks' \
 	reads_past /dev/nullb0 /tmp/random0 'Input/output error' --retries=0 -p 15
-check 'scattered errors: all is copied up to the first, and nothing behind it' \
+check 'scattered errors: all is copied up to the first' \
 	reads_up_to /dev/nullb0 /tmp/random0 'Input/output error' "${bad[0]%+*}" --retries=1
 arrange fill /dev/ram0
 arrange content /dev/ram0 0 $SECTORS /tmp/random0
@@ -271,6 +271,16 @@ check 'an error in the middle of a destination: all is written up to it, without
 	writes_up_to $M/middle5001+3 /dev/ram1 'Input/output error' --retries=0
 check 'an error in the middle of a destination: and with retries' \
 	writes_up_to $M/middle5001+3 /dev/ram1 'Input/output error'
+
+# Of a chunk that fails a part may be written, and the next one was under way: 512 KiB each.
+nothing_behind() {
+	fill /dev/ram1
+	content /dev/ram1 6144 2048 /tmp/expected
+	run kcopy -p 256 --retries=1 /dev/ram0 $M/middle5001+3 /dev/ram3
+	assert_status 2
+	assert_holds /dev/ram1 6144 2048
+}
+check 'an error in the middle of a destination: nothing behind it is written, but where requests were under way' nothing_behind
 arrange fill /dev/ram1
 check 'an error in the middle of a destination: with ignore exactly that is left out' \
 	writes_past $M/middle5001+3 /dev/ram1 'Input/output error'

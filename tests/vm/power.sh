@@ -67,8 +67,8 @@ guest() {
 		mount -t ext4 -o noauto_da_alloc /dev/vda /mnt || exit 99
 		RANDOM=$1 turn=$2
 		[ $turn = short ] || {
-			until [ -e /mnt/map.1 ]; do sleep 1; done
-			echo "there is a map"
+			until grep -q '^0x.*+$' /mnt/map.1; do sleep 1; done 2>/dev/null
+			echo "the map has something"
 		} &
 		while :; do
 			kcopy -p 64 --map=/mnt/map /dev/vdb /dev/vdc /dev/vdd &
@@ -185,7 +185,7 @@ while ((count < cuts)); do
 	}
 	# After 30 s it is saved by the clock.
 	if ((cuts >= 10 && count == 0)); then
-		cut 1 "$((RANDOM % 5)).$((RANDOM % 10))" long $((SIZE / 45)) --kill-on 'there is a map'
+		cut 1 "$((RANDOM % 5)).$((RANDOM % 10))" long $((SIZE / 45)) --kill-on 'the map has something'
 	fi
 	# The first when there is a map; the others whenever it may be.
 	cut 1 "$((RANDOM % 2)).$((RANDOM % 10))" short $RATE --kill-on 'ended with 143' &&

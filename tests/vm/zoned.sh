@@ -119,6 +119,100 @@ zeros() {
 }
 check 'zeros zones, and not those that are full' zeros
 
+# -- in order ------------------------------------------------------------------------------------
+
+scene
+need 'null_blk nr_devices=0' blkzone dmsetup dm-mod
+arrange ramdisks 1 4
+arrange zoned nullb0
+disks=(/dev/nullb0)
+
+# A write that is not at the write pointer fails, so whatever ends well was in order. Here what comes first is read last.
+first_read_last() {
+	local reads writes
+	linear gate /dev/ram0 0 512
+	dm source '0 512 linear /dev/mapper/gate 0' '512 7680 linear /dev/ram0 512'
+	hangs gate
+	begin kcopy -p 320 /dev/mapper/source:0+$((2 * ZONE)) /dev/nullb0:$((2 * ZONE))
+	writes=$(transfers /dev/nullb0 write) reads=$(transfers /dev/mapper/source read)
+	until_true 20 more_transfers /dev/mapper/source read "$reads"
+	[[ $(transfers /dev/nullb0 write) -eq $writes && $(pointer /dev/nullb0 2) -eq 0 ]] || fail 'what was read first was written first'
+	hangs_no_more gate
+	finish
+	assert_status 0
+	content /tmp/random0 0 $((2 * ZONE)) /tmp/expected
+	assert_holds /dev/nullb0 $((2 * ZONE)) $((2 * ZONE))
+	[[ $(pointer /dev/nullb0 4) -eq 0 ]] || fail 'more was written'
+}
+check 'writes in order what was not read in order' first_read_last
+
+# failing START-END: these sectors of the disk cannot be written
+failing() {
+	echo "$1$2" >/sys/kernel/config/nullb/nullb0/badblocks
+}
+
+# fails_at ZONE SECTOR POLICY: the zone's sector SECTOR and some behind it cannot be written.
+fails_at() {
+	local start=$(($1 * ZONE)) at=$(($1 * ZONE + $2))
+	failing + $at-$((at + 2))
+	run kcopy --on-error="$3" --retries=1 /dev/ram0:0+$ZONE /dev/nullb0:$start /tmp/copy
+	failing - $at-$((at + 2))
+	assert_status 2
+	assert_said "nullb0: FAILED: write of [0-9]+ sectors? at sector $at: .*; wrote $2 of $ZONE sectors"
+	[[ $(pointer /dev/nullb0 "$1") -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 "$1")"
+	content /tmp/random0 0 "$2" /tmp/expected
+	assert_holds /dev/nullb0 $start "$2"
+	[[ $3 = stop ]] || cmp -n $((ZONE * 512)) /tmp/random0 /tmp/copy
+}
+
+# kcopyd (Linux 6.1) answers read_err=1 as well, though nothing was wrong with the source.
+write_error() {
+	fails_at 5 100 drop
+	fails_at 6 100 ignore
+	fails_at 7 100 stop
+}
+check 'a write error ends it where the zone is written to, with its own bit only, whatever the policy' write_error
+
+# The kernel makes several requests of one write here (127 KiB each), and some were carried out when one failed.
+check 'a write error in the middle of a write, too' fails_at 8 333 drop
+
+is_begun() {
+	[[ $(pointer /dev/nullb0 "$1") -gt 0 ]]
+}
+
+# goes_away ZONE SECTOR: the sector can be written when the whole has failed.
+goes_away() {
+	local at=$(($1 * ZONE + $2))
+	failing + $at-$((at + 2))
+	begin kcopy --retries=7 /dev/ram0:0+$ZONE /dev/nullb0:$(($1 * ZONE))
+	until_true 20 is_begun "$1"
+	failing - $at-$((at + 2))
+	finish
+	assert_status 0
+	content /tmp/random0 0 $ZONE /tmp/expected
+	assert_holds /dev/nullb0 $(($1 * ZONE)) $ZONE
+}
+check 'a write error that goes away is none, and all is in order' goes_away 9 33
+check 'one in the middle of a write that goes away is none' goes_away 12 333
+
+# kcopyd (Linux 6.1) never comes to an end here.
+read_error() {
+	dm unreadable '0 3172 linear /dev/ram0 0' '3172 1 error' '3173 5019 linear /dev/ram0 3173'
+	run kcopy --retries=0 /dev/mapper/unreadable:2048+2048 /dev/nullb0:$((10 * ZONE))
+	assert_status 1
+	assert_said 'INCOMPLETE: 1124 of 2048 sectors'
+	content /tmp/random0 2048 1124 /tmp/expected
+	assert_holds /dev/nullb0 $((10 * ZONE)) 1124
+	[[ $(pointer /dev/nullb0 10) -eq 1124 ]] || fail "the write pointer is at $(pointer /dev/nullb0 10)"
+	run kcopy --retries=0 --on-error=ignore /dev/mapper/unreadable:2048+2000 /dev/nullb0:$((11 * ZONE))
+	assert_status 1
+	content /tmp/random0 2048 2000 /tmp/expected
+	dd if=/dev/zero of=/tmp/expected bs=512 seek=1124 count=1 conv=notrunc status=none
+	assert_holds /dev/nullb0 $((11 * ZONE)) 2000
+	[[ $(pointer /dev/nullb0 11) -eq 2000 ]] || fail "the write pointer is at $(pointer /dev/nullb0 11)"
+}
+check 'a read error ends it there, and with ignore it goes on' read_error
+
 # -- through device-mapper, with smaller zones, with larger blocks -------------------------------
 
 scene
