@@ -110,13 +110,15 @@ overlapping_new() {
 	for place in '' :2048+2048 :2100+8 :1000+2000; do
 		refuses_saying "$loop: would overwrite $what; --force to do it anyway" -- --zero "$loop$place"
 	done
-	run kcopy --zero "$loop:0+2048" "$loop:4096"
+	# Not where the table was: then the kernel would be told to look for one.
+	run kcopy --zero "$loop:1024+1024" "$loop:4096+1024"
 	assert_status 0
 	assert_not_said overwriting
-	run kcopy --force --zero "$loop:2048+2048"
+	run kcopy --force --zero "$loop"
 	assert_status 0
 	assert_said "^kcopy: $loop: overwriting ${loop}p1 \(ext4 \"left\", 1 MiB, UUID $uuid\)"
 	assert_zeros image 0 3145728
+	[[ ! -e /sys/class/block/${loop#/dev/}p1 ]]
 }
 
 @test "a table that counts in other blocks than the disk does is a table, with partitions" {
@@ -187,13 +189,13 @@ overlapping_new() {
 @test "a file that another kcopy writes is not written through a loop device over it" {
 	need_loop
 	need_nbd
-	filled_file out 2097152
+	filled_file target 2097152
 	filled_file image 2097152
 	random_file data 2097152
 	gate_new slow image 1048576
-	kcopy_start --pages=256 data out "$loop"
+	kcopy_start --pages=256 data target "$loop"
 	gate_wait slow
-	loop=$(loop_new "$scratch/out")
+	loop=$(loop_new "$scratch/target")
 	refuses_now "$loop: is in use: it is locked by another program; release it first" --force source "$loop"
 	# What stands on that, and another part of it.
 	loop=$(loop_new "$loop" -o 1048576)
@@ -201,38 +203,38 @@ overlapping_new() {
 	gate_open slow
 	kcopy_wait
 	assert_status 0
-	assert_same data 0 out 0 2097152
+	assert_same data 0 target 0 2097152
 	assert_same data 0 image 0 2097152
 	run kcopy --force source "$loop"
 	assert_status 0
-	assert_same source 0 out 1048576 65536
+	assert_same source 0 target 1048576 65536
 }
 
 @test "a file is not written while another kcopy writes a loop device over it, not even where that is not" {
 	need_loop
 	need_nbd
 	local sibling gate
-	filled_file out 4194304
+	filled_file target 4194304
 	filled_file image 2097152
 	random_file data 2097152
 	gate_new slow image 1048576
 	gate=$loop
-	loop=$(loop_new "$scratch/out" --sizelimit 2097152)
-	sibling=$(loop_new "$scratch/out" -o 2097152)
+	loop=$(loop_new "$scratch/target" --sizelimit 2097152)
+	sibling=$(loop_new "$scratch/target" -o 2097152)
 	kcopy_start --pages=256 data "$loop" "$gate"
 	gate_wait slow
-	refuses_now "out: is in use: it is locked by kcopy (process $pid); --lock=yes waits for it" --force source out
+	refuses_now "target: is in use: it is locked by kcopy (process $pid); --lock=yes waits for it" --force source target
 	refuses_now "$sibling: is in use: the file behind it is locked by another program; release it first" \
 		--force source "$sibling"
 	gate_open slow
 	kcopy_wait
 	assert_status 0
-	assert_same data 0 out 0 2097152
-	assert_bytes out 2097152 2097152
+	assert_same data 0 target 0 2097152
+	assert_bytes target 2097152 2097152
 	run kcopy --force source "$sibling"
 	assert_status 0
 	losetup -d "$loop" "$sibling"
-	run kcopy --force source out
+	run kcopy --force source target
 	assert_status 0
 }
 
@@ -366,7 +368,7 @@ preload_new() {
 	remember
 	run guarded env LD_PRELOAD="$scratch/lock.so" LOCKS=nfs "$KCOPY" --dry-run source old new </dev/null
 	assert_status 0
-	assert_not_said 'lock'
+	assert_not_said 'locked'
 	assert_unchanged
 }
 
@@ -392,7 +394,7 @@ preload_new() {
 	printf '{' >short
 	random_file random 4096
 	for file in other short random; do
-		refuses_saying "$file: exists and is no plan of kcopy's; it is not overwritten: name another file" -- \
+		refuses "^kcopy: $file: exists and is no plan of kcopy's; it is not overwritten: name another file$" \
 			--dry-run --json="$file" source new
 	done
 	: >empty
@@ -402,5 +404,5 @@ preload_new() {
 	cp empty plan
 	run kcopy --dry-run --json=plan source other
 	assert_status 0
-	! cmp -s empty plan
+	run ! cmp -s empty plan
 }
