@@ -388,3 +388,23 @@ release() {
 	kill -KILL -- "-${1:-$holder}"
 	wait "${1:-$holder}" 2>/dev/null || :
 }
+
+# record_lock FILE COMMAND TYPE: a program called perl locks it, by fcntl's COMMAND; $pid.
+record_lock() {
+	# struct flock as 64-bit machines have it
+	perl -MFcntl -e '
+		open my $file, "+<", $ARGV[0] or die;
+		my $lock = pack "s s x![q] q q l x![q]", $ARGV[2], 0, 100, 8, 0;
+		fcntl $file, $ARGV[1], $lock or die "$!\n";
+		open my $ready, ">", "ready";
+		sleep 1000' "$@" 3>&- 4>&- &
+	pid=$!
+	started+=("$pid")
+	poll 30 eval "[[ -e ready ]] || process_gone $pid"
+	rm ready
+}
+
+record_unlock() {
+	kill -KILL "$pid"
+	wait "$pid" || :
+}

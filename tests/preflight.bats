@@ -635,26 +635,6 @@ disk_4k_new() {
 	umount mounted
 }
 
-# record_lock FILE COMMAND TYPE: a program called perl locks it, by fcntl's COMMAND; $pid.
-record_lock() {
-	# struct flock as 64-bit machines have it
-	perl -MFcntl -e '
-		open my $file, "+<", $ARGV[0] or die;
-		my $lock = pack "s s x![q] q q l x![q]", $ARGV[2], 0, 100, 8, 0;
-		fcntl $file, $ARGV[1], $lock or die "$!\n";
-		open my $ready, ">", "ready";
-		sleep 1000' "$@" 3>&- 4>&- &
-	pid=$!
-	started+=("$pid")
-	poll 30 eval "[[ -e ready ]] || process_gone $pid"
-	rm ready
-}
-
-record_unlock() {
-	kill -KILL "$pid"
-	wait "$pid" || :
-}
-
 @test "a file that another program has locked by fcntl is not written" {
 	need_tool perl
 	[[ $(uname -m) == *64* ]] || skip_because 'needs a 64-bit machine'

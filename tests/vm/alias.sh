@@ -200,6 +200,53 @@ arrange attach $M/low
 check 'sees a disk through a loop device over device-mapper' refuses 'overlaps' /dev/ram0:0+1024 "$loop"
 check 'copies what of the disk is not below it' copies /dev/ram0 2048 1024 "$loop" 0
 
+# A loop device claims nothing of what it stands on.
+scene
+need dmsetup dm-mod loop losetup ext4 mkfs.ext4
+four_disks
+arrange mkfs.ext4 -q /dev/ram0
+arrange mount -t ext4 -o ro /dev/ram0 /mnt
+arrange attach /dev/ram0
+check 'refuses a loop device over a mounted disk' \
+	refuses 'in use: it is /dev/ram0, too, which is mounted on /mnt;' --force /dev/ram1:0+8 "$loop"
+arrange attach "$loop" -o 4096
+check 'refuses a loop device over a loop device over a mounted disk' \
+	refuses 'in use: .*mounted on /mnt' --force /dev/ram1:0+8 "$loop"
+arrange umount /mnt
+check 'copies to it once the disk is not mounted any more' copies /dev/ram1 0 8 "$loop" 0 --force
+
+scene
+need dmsetup dm-mod loop losetup
+four_disks
+arrange linear low /dev/ram0 0 2048
+arrange attach /dev/ram0
+check 'refuses a loop device over a disk that device-mapper holds' \
+	refuses 'in use: .*held by' --force /dev/ram1:0+8 "$loop"
+check 'refuses it where device-mapper does not map the disk, too' \
+	refuses 'in use: .*held by' --force /dev/ram1:0+8 "$loop:2048"
+arrange dmsetup remove low
+check 'copies to it once device-mapper does not hold the disk' copies /dev/ram1 0 8 "$loop" 0
+
+# -- tables --------------------------------------------------------------------------------------
+
+# The image of a disk whose blocks are larger than those of the disk that it is on.
+scene
+need loop losetup sfdisk
+four_disks
+large_table() {
+	attach /dev/ram0 --sector-size 4096
+	printf '%s\n' 'label: gpt' 'start=64, size=64' 'start=256, size=128' | sfdisk -q --no-tell-kernel "$loop"
+	losetup -d "$loop"
+}
+arrange large_table
+check 'refuses a table of 4096-byte blocks on a disk of 512' \
+	refuses 'ram0: would overwrite its partition table \(gpt, 2 partitions\)' /dev/ram1:0+8 /dev/ram0:8
+check 'refuses its second copy' \
+	refuses 'ram0: would overwrite its partition table \(gpt, 2 partitions\)' /dev/ram1:0+8 /dev/ram0:4088
+check 'refuses a partition of it' \
+	refuses 'ram0: would overwrite partition 2 \(.*512 KiB\)' /dev/ram1:0+8 /dev/ram0:2056
+check 'copies to where it has none' copies /dev/ram1 0 512 /dev/ram0 1024
+
 # -- mounted, swap -------------------------------------------------------------------------------
 
 scene
