@@ -207,7 +207,7 @@ kill_twice() {
 }
 
 @test "a signal ends it in order though a destination hangs, when that has been dropped" {
-	kcopy_start --pages=512 --stall-timeout=2 source "$loop" copy
+	kcopy_start --pages=512 --stall-timeout=5 source "$loop" copy
 	gate_wait slow
 	find_child
 	kill -TERM "$pid"
