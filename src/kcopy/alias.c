@@ -139,6 +139,51 @@ int alias_ask_loop(dev_t rdev, struct loop_info64 *info)
 	return ret;
 }
 
+/* What @upper stands on, and itself. */
+static void add_below(struct family *family, dev_t upper)
+{
+	add(family, upper);
+	for (size_t i = 0; i < family->num; i++) {
+		dev_t rdev = family->members[i], disk = alias_whole_disk(rdev);
+		struct loop_info64 info = { 0 };
+		char path[96];
+
+		add(family, disk);
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/slaves", major(disk), minor(disk));
+		add_entries(family, path, NULL);
+		if (major(disk) == LOOP_MAJOR && alias_ask_loop(disk, &info) == 0 && info.lo_rdevice)
+			add(family, (dev_t)info.lo_rdevice);
+	}
+}
+
+static void add_holders(struct family *family, dev_t rdev)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(rdev), minor(rdev));
+	add_entries(family, path, NULL);
+}
+
+int alias_ask_holders(dev_t rdev, dev_t upper)
+{
+	struct family holders = { .members = NULL }, below = { .members = NULL };
+	int ret = 0;
+
+	add_holders(&holders, rdev);
+	add_holders(&holders, alias_whole_disk(rdev));
+	if (holders.num > 0) {
+		ret = -EBUSY;
+		add_below(&below, upper);
+	}
+	for (size_t i = 0; i < holders.num; i++)
+		for (size_t j = 0; j < below.num; j++)
+			if (holders.members[i] == below.members[j])
+				ret = 1;
+	free(holders.members);
+	free(below.members);
+	return ret;
+}
+
 /* A partition's disk, a disk's partitions, what is below and above. sysfs does not say what is below a loop device. */
 static void add_relatives(struct family *family, dev_t rdev)
 {

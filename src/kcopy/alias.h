@@ -32,6 +32,12 @@ void aliases_free(struct aliases *aliases);
 /* What the loop device @rdev, a whole one, stands on. 0 or -errno (-ENXIO: on nothing). */
 int alias_ask_loop(dev_t rdev, struct loop_info64 *info);
 
+/*
+ * Who holds the device @rdev, or its disk, by sysfs: 0: nobody; 1: something that @upper is or stands on, so that it is held
+ * for @upper's sake; -EBUSY: others alone.
+ */
+int alias_ask_holders(dev_t rdev, dev_t upper);
+
 /* A partition's whole disk, by sysfs; any other device's own number. */
 dev_t alias_whole_disk(dev_t rdev);
 

@@ -92,17 +92,22 @@ static void look_at_alias(const struct guard *guard, struct operand *operand, co
 		operand_problem(operand, "is in use: it backs %s%s%s; release it first (losetup -d)", alias->path,
 				own ? ", " : "", own ? own : "");
 	} else if (!is_claimed_by_us(guard, alias->rdev) && is_busy(alias)) {
+		int held = operand->is_block ? alias_ask_holders(alias->rdev, operand->rdev)
+					     : alias_ask_holders(alias->rdev, 0);
+
 		own = use_describe_own(alias->rdev);
-		/*
-		 * Held by a device that is built on it or on its disk, or through a partition: these are looked at by
-		 * themselves.
-		 */
 		all = own ? NULL : use_describe(alias->rdev);
 		if (!own && !all)
 			all = use_describe(alias_whole_disk(alias->rdev));
-		if (own || !all)
+		/*
+		 * Held for the destination's sake; or in use through a partition, which is looked at by itself if it
+		 * matters.
+		 */
+		if (own || held < 0 || (held == 0 && !all))
 			operand_problem(operand, "is in use: it is %s, too, which is %s; release it first", alias->path,
-					own ? own : "held by another program");
+					own   ? own
+					: all ? all
+					      : "held by another program");
 	}
 	free(own);
 	free(all);

@@ -115,8 +115,27 @@ static int parent_of(int pid)
 	return parent;
 }
 
+/* Has descriptor @number such a lock? proc_pid_fdinfo(5): asked, not tried, since flock() could lose it one it has. */
+static bool has_lock(int number, bool is_exclusive)
+{
+	char path[64], *line = NULL;
+	bool ret = false;
+	size_t size = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", number);
+	file = fopen(path, "re");
+	while (file && !ret && getline(&line, &size, file) > 0)
+		ret = strncmp(line, "lock:", 5) == 0 && strstr(line, " FLOCK ") &&
+		      (strstr(line, " WRITE ") || !is_exclusive);
+	free(line);
+	if (file)
+		fclose(file);
+	return ret;
+}
+
 /* "exec 9<>/dev/sdb; flock 9; kcopy ...": the lock is one of a descriptor that we have, too. */
-static bool is_inherited(int fd)
+static bool is_inherited(int fd, bool is_exclusive)
 {
 	struct stat st, other;
 	struct dirent *entry;
@@ -130,7 +149,7 @@ static bool is_inherited(int fd)
 		if (entry->d_name[0] == '.' || number == fd || number == dirfd(dir))
 			continue;
 		if (fstat(number, &other) == 0 && other.st_dev == st.st_dev && other.st_ino == st.st_ino)
-			ret = flock(number, LOCK_EX | LOCK_NB) == 0; /* no change if it has it */
+			ret = has_lock(number, is_exclusive);
 	}
 	if (dir)
 		closedir(dir);
@@ -146,7 +165,7 @@ static bool is_held_for_us(int fd, bool is_exclusive)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	holder = find_holder(path);
-	if (is_inherited(fd))
+	if (is_inherited(fd, is_exclusive))
 		return true;
 	if (!holder.pid || (is_exclusive && !holder.is_exclusive))
 		return false;

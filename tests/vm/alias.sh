@@ -227,6 +227,30 @@ check 'refuses it where device-mapper does not map the disk, too' \
 arrange dmsetup remove low
 check 'copies to it once device-mapper does not hold the disk' copies /dev/ram1 0 8 "$loop" 0
 
+# A table's partitions may overlap, though the kernel lets nobody add such a one.
+scene
+need loop losetup ext4 mkfs.ext4
+four_disks
+overlapping() {
+	{
+		head -c 446 /dev/zero
+		printf '%b' '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x08\0\0' # 2048+2048
+		printf '%b' '\0\0\0\0\x83\0\0\0\0\x0c\0\0\0\x04\0\0' # 3072+1024
+		printf '%b' '\0\0\0\0\x83\0\0\0\0\x02\0\0\0\x02\0\0' # 512+512
+		head -c 16 /dev/zero
+		printf '\x55\xaa'
+	} >/dev/ram0
+	attach /dev/ram0 -P
+	waitfor "${loop}p1" && waitfor "${loop}p2" && waitfor "${loop}p3" && mkfs.ext4 -q "${loop}p1"
+}
+arrange overlapping
+arrange mount -t ext4 -o ro "${loop}p1" /mnt
+check 'refuses a partition that has sectors in common with a mounted one' \
+	refuses "p2: is in use: it is ${loop}p1, too, which is mounted on /mnt;" --force /dev/ram1:0+8 "${loop}p2"
+check 'copies to one that has none' copies /dev/ram1 0 8 "${loop}p3" 0
+arrange umount /mnt
+check 'copies to it once the other one is not mounted any more' copies /dev/ram1 0 8 "${loop}p2" 8 --force
+
 # -- tables --------------------------------------------------------------------------------------
 
 # The image of a disk whose blocks are larger than those of the disk that it is on.
