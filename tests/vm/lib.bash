@@ -252,7 +252,10 @@ until_true() {
 	local end=$((SECONDS + $1 + 1))
 	shift
 	until "$@" >/dev/null 2>&1; do
-		((SECONDS < end)) || fail "not within the time: $*" || return
+		((SECONDS < end)) || {
+			cat /tmp/said
+			fail "not within the time: $*" || return
+		}
 		usleep 20000
 	done
 }

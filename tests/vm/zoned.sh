@@ -192,7 +192,7 @@ goes_away() {
 	content /tmp/random0 0 $ZONE /tmp/expected
 	assert_holds /dev/nullb0 $(($1 * ZONE)) $ZONE
 }
-check 'a write error that goes away is none, and all is in order' goes_away 9 33
+check 'a write error that goes away is none, and all is in order' goes_away 9 200
 check 'one in the middle of a write that goes away is none' goes_away 12 333
 
 # kcopyd (Linux 6.1) never comes to an end here.
