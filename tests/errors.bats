@@ -484,7 +484,7 @@ bad_source() {
 	assert_status 1
 	assert_said "$bad: read of 1 sector at sector 6144: "
 	[[ $(grep -c 'read of' <<<"$output") -eq 1 ]]
-	assert_said 'READ ERROR: 1 sector could not be read; nothing behind the first was copied'
+	assert_said 'READ ERROR: 1 sector could not be read; the copy ends there'
 	assert_same image 0 copy 0 $((3 * MIB))
 }
 

@@ -152,17 +152,23 @@ static int open_backing(const struct operand *operand)
 	return -ENOENT;
 }
 
-/* Two destinations may be in one file: it is locked once. */
+/* Several operands may be in one file, or be that: it is locked once. */
 static bool is_locked_by_us(const struct guard *guard, int fd)
 {
 	struct stat st, other;
 
 	if (fstat(fd, &st))
 		return false;
-	for (unsigned int i = 1; i <= guard->num_dests; i++)
-		if (guard->operands[i].backing_fd >= 0 && fstat(guard->operands[i].backing_fd, &other) == 0 &&
-		    other.st_dev == st.st_dev && other.st_ino == st.st_ino)
+	for (unsigned int i = 0; i <= guard->num_dests; i++) {
+		const struct operand *operand = &guard->operands[i];
+
+		if (operand->bdev && !operand->is_block && operand->file_dev == st.st_dev &&
+		    operand->file_inode == st.st_ino)
 			return true;
+		if (operand->backing_fd >= 0 && fstat(operand->backing_fd, &other) == 0 && other.st_dev == st.st_dev &&
+		    other.st_ino == st.st_ino)
+			return true;
+	}
 	return false;
 }
 

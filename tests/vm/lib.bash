@@ -49,6 +49,12 @@ check() {
 	fi
 }
 
+# known SENTENCE COMMAND...: a check that is known to fail; HACKING.md says why. It is not run, and counted as skipped.
+known() {
+	number=$((number + 1))
+	echo "ok $number - $1 # skip a known fault: see HACKING.md"
+}
+
 # The last line of a script. One that ends before it has failed.
 done_checking() {
 	scene
