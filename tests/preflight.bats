@@ -755,8 +755,10 @@ copies_saying() {
 	image_of swap
 	loop=$(loop_new "$scratch/swap")
 	swapon "$loop" || skip_because 'cannot swap here'
-	copies_saying "$(warning "$loop" 'is active swap')" -- "$loop:0+8" new1
-	copies_saying "$(warning swap "$loop is active swap")" -- swap:0+8 new2
+	# Nothing of fsfreeze: that is no advice for swap.
+	local advice='and changes while it is read: the copy is of no use; swapoff it first'
+	copies_saying "warning: $loop: is active swap $advice" -- "$loop:0+8" new1
+	copies_saying "warning: swap: $loop is active swap $advice" -- swap:0+8 new2
 	swapoff "$loop"
 }
 

@@ -238,7 +238,10 @@ static void check_destination(const struct guard *guard, struct operand *operand
 /* @use: by whom, or NULL; freed here. @name: of what, if not of the source itself. */
 static void warn_of_writers(const struct operand *operand, const char *name, char *use)
 {
-	if (use)
+	if (use && strcmp(use, "active swap") == 0)
+		log_warning("%s: %s%s%s and changes while it is read: the copy is of no use; swapoff it first",
+			    operand->name, name ? name : "", name ? " is " : "is ", use);
+	else if (use)
 		log_warning(
 			"%s: %s%s%s and may change while it is read: the copy may not be consistent; "
 			"copy a snapshot, or keep its writers away until kcopy ends (fsfreeze -f, mount -o remount,ro)",
