@@ -224,10 +224,12 @@ static int ask_writable(int fd)
 
 static void explain_busy(struct operand *operand)
 {
-	char *use = use_describe(operand->rdev);
+	char *use = use_describe(operand->rdev), *advice = use_advise(use, operand->name);
 
-	operand_problem(operand, "is in use: %s; release it first",
-			use ? use : "held by another program, or mounted where we cannot see it");
+	operand_problem(operand, "is in use: %s; %s",
+			use ? use : "held by another program, or mounted where we cannot see it",
+			advice ? advice : "release it first");
+	free(advice);
 	free(use);
 }
 
