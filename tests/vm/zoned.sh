@@ -63,10 +63,34 @@ check 'fails with bit 1 where a zone is not written up to there' \
 	fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((13 * ZONE + 64))
 check 'fails far behind the write pointer, with much data' \
 	fails 2 nullb0 /dev/ram0:0+$((ZONE / 2)) /dev/nullb0:$((13 * ZONE + ZONE / 2))
-check 'fails with bit 1 in a zone that is full' fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((3 * ZONE))
+check 'fails with bit 1 in a zone that is full' fails 2 nullb0 /tmp/image:2048+64 /dev/nullb0:$((3 * ZONE))
 check 'fails with bit 1 over what a zone holds' fails 2 nullb0 /dev/ram0:0+64 /dev/nullb0:$((11 * ZONE))
 check 'fails with bit 1 with --on-error=ignore, too' \
 	fails 2 nullb0 --on-error=ignore /tmp/image:0+1024 /dev/nullb0:$((13 * ZONE + 64))
+
+# They cannot be written, and need not be: whoever wrote them, they are there.
+there_already() {
+	remember
+	run kcopy /tmp/image:100+1000 /dev/nullb0:$((3 * ZONE + 100))
+	assert_status 0
+	assert_unchanged
+}
+check 'what a zone holds already is there' there_already
+there_in_part() {
+	content /tmp/image 0 700 /tmp/expected
+	run kcopy /tmp/image:0+500 /dev/nullb0:$((15 * ZONE))
+	run kcopy /tmp/image:0+700 /dev/nullb0:$((15 * ZONE))
+	assert_status 0
+	assert_holds /dev/nullb0 $((15 * ZONE)) 700
+	# One sector is another one.
+	cp /tmp/image /tmp/other
+	dd if=/dev/ram1 of=/tmp/other bs=512 seek=650 count=1 conv=notrunc status=none
+	forget
+	fails 2 "at sector $((15 * ZONE + 650)):.*wrote 650 of 900" /tmp/other:0+900 /dev/nullb0:$((15 * ZONE))
+	blkzone reset -o $((15 * ZONE)) -c 1 /dev/nullb0
+	forget
+}
+check 'what a zone holds of it in part is there, and the rest is written' there_in_part
 
 beside() {
 	content /dev/nullb0 $((13 * ZONE)) $ZONE /tmp/before
@@ -174,7 +198,7 @@ write_error() {
 check 'a write error ends it where the zone is written to, with its own bit only, whatever the policy' write_error
 
 # The kernel makes several requests of one write here (127 KiB each), and some were carried out when one failed.
-known 'a write error in the middle of a write, too' fails_at 8 333 drop
+check 'a write error in the middle of a write, too' fails_at 8 333 drop
 
 is_begun() {
 	[[ $(pointer /dev/nullb0 "$1") -gt 0 ]]
@@ -193,7 +217,33 @@ goes_away() {
 	assert_holds /dev/nullb0 $(($1 * ZONE)) $ZONE
 }
 check 'a write error that goes away is none, and all is in order' goes_away 9 200
-known 'one in the middle of a write that goes away is none' goes_away 12 333
+check 'one in the middle of a write that goes away is none' goes_away 12 333
+
+# crosses ZONE SECTOR: one write goes to two zones, and this sector of the second one fails.
+crosses() {
+	local first=$(($1 * ZONE)) at=$((($1 + 1) * ZONE + $2))
+	run kcopy /dev/ram0:0+1000 /dev/nullb0:$first
+	failing + $at-$at
+	run kcopy --retries=0 /dev/ram0:1000+$((ZONE + 500)) /dev/nullb0:$((first + 1000))
+	failing - $at-$at
+	assert_status 2
+	assert_said "write of [0-9]+ sectors? at sector $at: .*; wrote $((at - first - 1000)) of"
+	[[ $(pointer /dev/nullb0 $(($1 + 1))) -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 $(($1 + 1)))"
+	content /tmp/random0 0 $((at - first)) /tmp/expected
+	assert_holds /dev/nullb0 $first $((at - first))
+}
+check 'and one in a write that crosses into the next zone' crosses 13 300
+
+# Conventional zones are written anywhere, and failures in them are narrowed down as ever.
+conventional() {
+	failing + 400-402
+	run kcopy --retries=0 --on-error=ignore /dev/ram0:0+3000 /dev/nullb0:100
+	failing - 400-402
+	assert_status 2
+	content /tmp/random0 0 300 /tmp/expected
+	assert_holds /dev/nullb0 100 300
+}
+check 'a write error in a conventional zone' conventional
 
 # kcopyd (Linux 6.1) never comes to an end here.
 read_error() {
@@ -222,7 +272,23 @@ arrange zoned nullb0
 arrange linear zones /dev/nullb0 $((4 * ZONE)) $((4 * ZONE))
 disks=(/dev/nullb0)
 check 'copies through device-mapper' copies /tmp/image 0 $((2 * ZONE + 100)) /dev/mapper/zones $ZONE
-check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/mapper/zones:8
+
+# through_dm ZONE SECTOR: of the disk; the device has it 4 zones before.
+through_dm() {
+	local at=$(($1 * ZONE + $2))
+	echo "+$at-$at" >/sys/kernel/config/nullb/nullb0/badblocks
+	run kcopy --retries=0 /tmp/image:0+$ZONE /dev/mapper/zones:$((($1 - 4) * ZONE))
+	assert_status 2
+	assert_said "zones: FAILED: write of [0-9]+ sectors? at sector $((at - 4 * ZONE)): .*; wrote $2 of"
+	[[ $(pointer /dev/nullb0 "$1") -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 "$1")"
+	echo "-$at-$at" >/sys/kernel/config/nullb/nullb0/badblocks
+	run kcopy /tmp/image:"$2"+$((ZONE - $2)) /dev/mapper/zones:$((at - 4 * ZONE))
+	assert_status 0
+	content /tmp/image 0 $ZONE /tmp/expected
+	assert_holds /dev/mapper/zones $((($1 - 4) * ZONE)) $ZONE
+}
+check 'a write error in the middle of a write, through device-mapper' through_dm 4 777
+check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/mapper/zones:$((3 * ZONE + 808))
 
 scene
 need 'null_blk nr_devices=0' blkzone
