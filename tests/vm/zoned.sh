@@ -9,6 +9,8 @@
 . "${0%/*}/lib.bash"
 
 ZONE=2048 # sectors: 1 MiB
+RANDOM=${KCOPY_TEST_SEED:=$((RANDOM % 32768))}
+echo "# KCOPY_TEST_SEED=$KCOPY_TEST_SEED"
 
 # zoned NAME KEY=VALUE...: a new disk /dev/NAME of 16 zones, the first two of them conventional.
 zoned() {
@@ -262,6 +264,143 @@ read_error() {
 	[[ $(pointer /dev/nullb0 11) -eq 2000 ]] || fail "the write pointer is at $(pointer /dev/nullb0 11)"
 }
 check 'a read error ends it there, and with ignore it goes on' read_error
+
+# -- resumed -------------------------------------------------------------------------------------
+
+scene
+need 'null_blk nr_devices=0' blkzone dmsetup dm-mod dm-delay
+arrange ramdisks 1 4
+arrange zoned nullb0
+
+# has_zones ZONE SECTORS: what the source has from its start on, and the write pointers are behind that.
+has_zones() {
+	content /tmp/random0 0 "$2" /tmp/expected
+	assert_holds /dev/nullb0 $(($1 * ZONE)) "$2"
+	[[ $(($2 % ZONE)) -eq 0 || $(pointer /dev/nullb0 $(($1 + $2 / ZONE))) -eq $(($2 % ZONE)) ]] || fail 'more was written'
+}
+
+# broken_off ZONE SIGNAL: a copy of three zones ends so when it has written the first 3000 sectors.
+broken_off() {
+	rm -f /tmp/map
+	gated slow /dev/ram0 3000 8192
+	begin kcopy --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($1 * ZONE))
+	until_true 20 wrote "$1" $((3000 / 256 * 256))
+	kill "-$2" "$(pidof kcopy)"
+	[[ $2 = KILL ]] || until_true 20 grep -q 'ending in order' /tmp/said
+	hangs_no_more slow-gate
+	finish
+	dmsetup remove slow
+	dmsetup remove slow-gate
+	linear slow /dev/ram0 0 8192
+	[[ $(pointer /dev/nullb0 $(($1 + 2))) -eq 0 ]] || fail 'it was not in the middle'
+}
+
+# wrote ZONE SECTORS, or more: so many are a whole zone and a part of the next
+wrote() {
+	(($(pointer /dev/nullb0 $(($1 + 1))) >= $2 - ZONE))
+}
+
+# resumes ZONE: where it was broken off
+resumes() {
+	run kcopy --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($1 * ZONE))
+	assert_status 0
+	has_zones "$1" $((3 * ZONE))
+	assert_said "nullb0: $((3 * ZONE)) sectors .*written and flushed, [0-9]+ of them before"
+	dmsetup remove slow
+}
+
+interrupted() {
+	broken_off 2 TERM
+	assert_status 143
+	grep -q ' +$' /tmp/map
+	resumes 2
+}
+check 'an interrupted copy goes on at the write pointer' interrupted
+
+# Of what was written nothing was flushed; it is compared.
+killed() {
+	broken_off 5 KILL
+	! grep -q ' +$' /tmp/map || fail 'it was flushed'
+	resumes 5
+}
+check 'one that was killed, behind what its map knows, too' killed
+
+# cannot_resume PATTERN ZONE
+cannot_resume() {
+	cp /tmp/map /tmp/map.before
+	disks=(/dev/nullb0)
+	forget
+	refuses "$1" --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($2 * ZONE))
+	cmp /tmp/map /tmp/map.before
+	assert_said 'reset its zones .blkzone reset. and remove the map'
+}
+
+other_source() {
+	broken_off 8 KILL
+	dd if=/dev/urandom of=/dev/ram0 bs=512 seek=2500 count=1 oflag=direct status=none
+	cannot_resume "sector $((8 * ZONE + 2500)) was written after its map was saved, and is not what the source holds" 8
+	cat /tmp/random0 >/dev/ram0
+	fresh
+	resumes 8
+}
+check 'but not behind what the source does not hold' other_source
+
+reset_zone() {
+	broken_off 11 TERM
+	blkzone reset -o $((12 * ZONE)) -c 1 /dev/nullb0
+	cannot_resume "goes on at sector [0-9]+, but the zone there is written up to $((12 * ZONE)) only" 11
+	rm /tmp/map
+	blkzone reset -o $((11 * ZONE)) -c 1 /dev/nullb0
+	run kcopy --map=/tmp/map /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$((11 * ZONE))
+	assert_status 0
+	has_zones 11 $((3 * ZONE))
+	dmsetup remove slow
+}
+check 'and not into a zone that has lost what its map claims' reset_zone
+
+unreadable() {
+	local start=$((2 * ZONE))
+	blkzone reset -o $start -c 14 /dev/nullb0
+	rm -f /tmp/map
+	dm slow '0 3172 linear /dev/ram0 0' '3172 1 error' '3173 5019 linear /dev/ram0 3173'
+	run kcopy --map=/tmp/map --retries=0 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	[[ $(pointer /dev/nullb0 3) -eq $((3172 - ZONE)) ]] || fail "the write pointer is at $(pointer /dev/nullb0 3)"
+	# What could not be read comes first, as it must.
+	run kcopy --map=/tmp/map --retries=0 --on-error=ignore /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	cat /tmp/random0 >/tmp/image
+	dd if=/dev/zero of=/tmp/image bs=512 seek=3172 count=1 conv=notrunc status=none
+	content /tmp/image 0 $((3 * ZONE)) /tmp/expected
+	assert_holds /dev/nullb0 $start $((3 * ZONE))
+	cannot_resume "sector $((start + 3172)), which could not be read, cannot be written again" 2
+	# Where nothing was written behind it, it can be.
+	blkzone reset -o $start -c 3 /dev/nullb0
+	rm /tmp/map
+	run kcopy --map=/tmp/map --retries=0 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	dmsetup remove slow
+	linear slow /dev/ram0 0 8192
+	resumes 2
+}
+check 'what could not be read is written at the write pointer, and nowhere else' unreadable
+
+# The disk takes nothing that is not in order, so whatever ends well was.
+at_random() {
+	local turn
+	blkzone reset -o $((5 * ZONE)) -c 3 /dev/nullb0
+	rm -f /tmp/map
+	dm slow '0 8192 delay /dev/ram0 0 40'
+	for turn in 1 2 3 4; do
+		begin kcopy --map=/tmp/map -p 32 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$((5 * ZONE))
+		usleep $((RANDOM * 20))
+		kill -KILL "$(pidof kcopy)" || true
+		finish
+		echo "turn $turn: $(blkzone report -o $((5 * ZONE)) -c 3 /dev/nullb0)"
+	done
+	resumes 5
+}
+check 'killed at any time, again and again, it ends complete' at_random
 
 # -- through device-mapper, with smaller zones, with larger blocks -------------------------------
 
