@@ -54,7 +54,8 @@ int report_create(const struct guard *guard, struct resume *resume, bool is_igno
 	report->is_keeping = is_keeping;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
-		report->dests[number - 1].resumed = resume_count(resume, number, MAP_FLUSHED);
+		report->dests[number - 1].resumed =
+			resume_count(resume, number, MAP_FLUSHED) + resume_count(resume, number, MAP_WRITTEN);
 		report->dests[number - 1].written = report->dests[number - 1].resumed;
 	}
 	*result = report;
@@ -421,9 +422,8 @@ void report_print(struct report *report)
 			  report->unreadable, report->unreadable == 1 ? "" : "s",
 			  report->areas.untold ? ", not all of them told above" : "",
 			  report->is_interrupted ? ""
-			  : report->is_ignoring
-				  ? "; zeros stand for them"
-				  : "; the copy ends there, and what is behind the first is not complete");
+			  : report->is_ignoring	 ? "; zeros stand for them"
+						 : "; the copy ends at the first, and nothing behind it was written");
 	for (unsigned int number = 1; number <= guard->num_dests; number++) {
 		if (report->dests[number - 1].errors)
 			print_failed(report, number);
