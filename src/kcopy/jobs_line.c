@@ -80,27 +80,53 @@ void line_destroy(struct line *line)
 	free(line);
 }
 
-/* All of them are asked for, so that all that is wrong is said. */
+/* The source is to be created; by this very line, and no other before it? */
+static bool is_own_dest(const struct line *line, unsigned int num_dests)
+{
+	const char *place = line->guard.operands[0].spec.place;
+	const struct pool_entry *own = NULL;
+	unsigned long gets = 0;
+
+	for (unsigned int i = 1; i <= num_dests; i++) {
+		const struct pool_entry *entry = line->entries[i];
+
+		if (entry && strcmp(entry->operand->spec.place, place) == 0)
+			own = entry;
+		gets += entry && entry == own;
+	}
+	return own && own->gets == gets;
+}
+
+static int get_source(struct pool *pool, struct line *line, const char *text, unsigned int num_dests, bool is_checking)
+{
+	int ret = pool_get(pool, &line->guard.operands[0], 0, text, &line->entries[0]);
+
+	if (ret != -ENOENT)
+		return ret;
+	line->is_deferred = is_checking && !is_own_dest(line, num_dests);
+	if (line->is_deferred)
+		return 0;
+	operand_problem(&line->guard.operands[0], "does not exist");
+	return -EINVAL;
+}
+
+/*
+ * All of them are asked for, so that all that is wrong is said. The source comes last: if its file is a destination, too,
+ * that one's lock is for both.
+ */
 static int get_operands(struct pool *pool, struct line *line, const struct words *words, bool is_checking)
 {
-	int ret = 0;
+	unsigned int num_dests = (unsigned int)words->num - 1;
+	int ret = 0, error = 0;
 
-	for (unsigned int i = 0; i < words->num; i++) {
-		int error = pool_get(pool, &line->guard.operands[i], i, words->items[i], &line->entries[i]);
-
-		line->guard.num_dests = i;
-		if (error == -ENOENT) {
-			line->is_deferred = is_checking;
-			if (is_checking)
-				continue;
-			operand_problem(&line->guard.operands[i], "does not exist");
-			error = -EINVAL;
-		}
-		if (error && error != -EINVAL)
-			return error;
+	line->guard.num_dests = num_dests;
+	for (unsigned int i = 1; i <= num_dests && (error == 0 || error == -EINVAL); i++) {
+		error = pool_get(pool, &line->guard.operands[i], i, words->items[i], &line->entries[i]);
 		ret = error ? error : ret;
 	}
-	return ret;
+	if (ret == 0 || ret == -EINVAL)
+		error = get_source(pool, line, words->items[0], num_dests, is_checking);
+	return error ? error : ret;
 }
 
 static int check(struct pool *pool, struct line *line)

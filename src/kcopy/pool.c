@@ -74,6 +74,7 @@ static void reset(struct pool_entry *entry)
 	entry->is_told = false;
 	entry->stalled_ms = 0;
 	entry->users = 0;
+	entry->gets = 0;
 }
 
 int pool_create(const struct guard_options *options, struct pool **result)
@@ -523,6 +524,7 @@ int pool_get(struct pool *pool, struct operand *operand, unsigned int number, co
 			return ret == -EINVAL && signals_pending() && operand->num_problems == 0 ? -EINTR : ret;
 	}
 	entry->users++;
+	entry->gets++;
 	entry->used = ++pool->clock;
 	fill(operand, entry->operand);
 	*result = entry;

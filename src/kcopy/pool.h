@@ -19,6 +19,7 @@ struct pool_entry {
 	struct operand *operand; /* owned by the pool: all of the device or file */
 	unsigned int index;	 /* of all entries */
 	unsigned int users;	 /* copies; while there are any it stays open */
+	unsigned long gets;	 /* how often it was asked for */
 	unsigned long used;	 /* when it was asked for last */
 	bool is_begun;		 /* written to ... */
 	sector_t first, end;	 /* ... in these sectors */
