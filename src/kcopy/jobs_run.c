@@ -19,6 +19,8 @@
 /* So many are flushed together, if they do not wait for longer than ... */
 #define BATCH_LINES 1024u
 #define BATCH_MS 2000u
+/* The main thread is woken when so many have ended, or all. */
+#define RING_LINES 32u
 
 #define WARN_MS 10000u
 #define MAX_DIRECTORIES 16u
@@ -106,7 +108,7 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 {
 	struct line *line = context;
 	struct jobs *jobs = line->owner;
-	bool is_first;
+	bool is_enough;
 
 	line->has_read_error = read_err > 0;
 	line->is_cancelled = read_err < 0;
@@ -116,11 +118,12 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 		kcopyd_client_cancel(jobs->client);
 	}
 	pthread_mutex_lock(&jobs->lock);
-	is_first = !jobs->done;
 	line->next = jobs->done;
 	jobs->done = line;
+	jobs->num_done++;
+	is_enough = jobs->num_done == jobs->ring_at || (jobs->num_done == jobs->num_running && jobs->ring_at > 0);
 	pthread_mutex_unlock(&jobs->lock);
-	if (is_first)
+	if (is_enough)
 		ring(jobs);
 }
 
@@ -172,6 +175,19 @@ static void cancel(struct jobs *jobs)
 		kcopyd_client_cancel(jobs->client);
 }
 
+/* Waking for each line would cost more than copying it; but who waits for a certain one is not to wait for others. */
+static bool has_enough(struct jobs *jobs)
+{
+	unsigned int at = jobs->held || jobs->held_text || jobs->is_at_end ? 1 : RING_LINES;
+	bool ret;
+
+	pthread_mutex_lock(&jobs->lock);
+	jobs->ring_at = at;
+	ret = jobs->num_done > 0 && (jobs->num_done >= at || jobs->num_done == jobs->num_running);
+	pthread_mutex_unlock(&jobs->lock);
+	return ret;
+}
+
 void jobs_wait(struct jobs *jobs, bool is_reading)
 {
 	struct pollfd fds[] = {
@@ -181,7 +197,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	};
 	uint64_t count;
 
-	if (poll(fds, 3, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, 3, has_enough(jobs) ? 0 : PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (fds[0].revents)
 		(void)!read(jobs->done_fd, &count, sizeof(count));
@@ -203,6 +219,9 @@ static void take_done(struct jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	line = jobs->done;
 	jobs->done = NULL;
+	jobs->num_running -= jobs->num_done;
+	jobs->num_done = 0;
+	jobs->ring_at = 0;
 	pthread_mutex_unlock(&jobs->lock);
 	for (; line; line = next) { /* in the order in which they ended */
 		next = line->next;
@@ -418,6 +437,13 @@ static bool has_room(const struct jobs *jobs)
 	       jobs->written.num_operands + jobs->flushing.num_operands < MAX_OPERANDS;
 }
 
+static void count_running(struct jobs *jobs, int change)
+{
+	pthread_mutex_lock(&jobs->lock);
+	jobs->num_running += (unsigned int)change;
+	pthread_mutex_unlock(&jobs->lock);
+}
+
 /* @line goes to the engine, unless it has to wait: false. */
 static bool start_line(struct jobs *jobs, struct line *line)
 {
@@ -433,9 +459,11 @@ static bool start_line(struct jobs *jobs, struct line *line)
 		report_flags |= REPORT_KEEPING;
 	line->owner = jobs;
 	jobs->in_flight[jobs->num_in_flight++] = line;
+	count_running(jobs, 1);
 	jobs_set_context(jobs, line->number);
 	if (line_start(jobs->pool, line, jobs->client, policy_flags(options->on_error), report_flags, line_done)) {
 		jobs->num_in_flight--;
+		count_running(jobs, -1);
 		refuse(jobs, line->number, line, line->guard.num_dests);
 	} else {
 		jobs->num_started++;
