@@ -55,7 +55,8 @@ int report_create(const struct guard *guard, struct resume *resume, bool is_igno
 	report->is_ignoring = is_ignoring;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
-		report->dests[number - 1].resumed = resume_count(resume, number, MAP_FLUSHED);
+		report->dests[number - 1].resumed =
+			resume_count(resume, number, MAP_FLUSHED) + resume_count(resume, number, MAP_WRITTEN);
 		report->dests[number - 1].written = report->dests[number - 1].resumed;
 	}
 	*result = report;

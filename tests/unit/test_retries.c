@@ -599,6 +599,40 @@ static void a_zoned_destination_is_dropped_at_its_first_bad_block(void **state)
 	world_destroy(world);
 }
 
+/* Of a write that fails in its middle a part was carried out, which moves the write pointer: nothing of that comes again. */
+static void on_a_zoned_destination_nothing_is_written_twice(void **state)
+{
+	struct world *world = world_create(PAGES, 1, DISK);
+	struct script *zoned = script_open(DISK, SECTOR, true, 8);
+	struct io_region from = world_source(world, 0, COUNT);
+	struct io_region dest = { .bdev = zoned->bdev, .sector = 0, .count = COUNT };
+	struct script_rule rule = failing(LANE_WRITE, BAD, 1, EIO);
+	struct outcome outcome = { .world = world };
+	uint64_t pointer = 0;
+	sector_t n;
+
+	(void)state;
+	/* The write, what is left of it, its halves, the sector alone; then it goes away. */
+	rule.what = SCRIPT_FAIL_AT;
+	rule.times = 5;
+	script_add(zoned, rule);
+	assert_int_equal(kcopyd_copy(world->kc, &from, 1, &dest, DROP, world_notify, &outcome), 0);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.write_err, 0);
+	assert_int_equal(count_told(world), 0);
+	for (n = 0; n < COUNT; n++)
+		assert_true(world_is_same(world->source, n, zoned, n));
+	for (size_t i = 0; i < zoned->num_entries; i++) {
+		if (!zoned->record[i].is_end)
+			continue;
+		assert_int_equal(zoned->record[i].offset, pointer);
+		if (zoned->record[i].result > 0)
+			pointer += (uint64_t)zoned->record[i].result;
+	}
+	script_destroy(zoned);
+	world_destroy(world);
+}
+
 /* -- dead ---------------------------------------------------------------------------------------- */
 
 #define LARGE_DISK (8u << 20)
@@ -700,6 +734,7 @@ int main(void)
 		cmocka_unit_test(a_destination_that_vanishes_is_dropped_at_once),
 		cmocka_unit_test(when_every_destination_has_vanished_the_job_ends),
 		cmocka_unit_test(a_zoned_destination_is_dropped_at_its_first_bad_block),
+		cmocka_unit_test(on_a_zoned_destination_nothing_is_written_twice),
 		cmocka_unit_test(going_past_a_dead_device_costs_no_try_per_block),
 		cmocka_unit_test(dropping_a_dead_device_costs_few_tries),
 		cmocka_unit_test(the_bad_part_of_what_is_zeroed_is_exact),
