@@ -279,10 +279,18 @@ void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, ui
 	tell_written(chunk, dest, start, bytes);
 }
 
-void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end)
+void chunk_write_given_up(struct chunk *chunk, unsigned int dest, uint32_t start)
 {
-	if (end < chunk_bytes(chunk))
-		limit_to(chunk, dest, end);
+	struct job *job = chunk->job;
+
+	limit_to(chunk, dest, start);
+	/* Not told, but nothing is written behind it either. */
+	if (job->is_cancelled && !(job->flags & KCOPYD_IGNORE_ERROR))
+		job->dead |= (uint32_t)1 << dest;
+}
+
+void chunk_write_settled(struct chunk *chunk, unsigned int dest)
+{
 	settle(chunk, dest);
 }
 
