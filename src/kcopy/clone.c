@@ -103,8 +103,7 @@ static void save_maps(struct clone *clone)
 {
 	if (!clone->resume)
 		return;
-	clone->is_unsaved = resume_save(clone->resume);
-	if (clone->is_unsaved)
+	if (clone_map_save(clone, ~0u))
 		log_warning("not every map is saved: with an old one, more is copied again than has to be");
 }
 
@@ -124,10 +123,10 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	clone_stall_prepare(clone, pages);
+	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
-	if (clone->resume)
-		clone->is_unsaved = resume_save(clone->resume);
+	clone_map_save(clone, ~0u);
 	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	log_set_patience(while_copying);
