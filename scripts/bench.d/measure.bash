@@ -137,7 +137,7 @@ line() {
 	local name=$row
 	[[ ${#lines[@]} -eq 0 || ${lines[-1]%%$'\t'*} != "$row" ]] || name=
 	lines+=("$row"$'\t'"$1"$'\t'"$2"$'\t'"$3"$'\t'"$4"$'\t'"$5")
-	printf '%-9s %-68s %12s %7s  %-8s %s\n' "$name" "$1" "$2" "$3" "$4" "$5"
+	printf '%-9s %-84s %12s %7s  %-8s %s\n' "$name" "$1" "$2" "$3" "$4" "$5"
 }
 
 # judge KCOPY OTHER RELATION TARGET: prints ratio, target and verdict. RELATION: 'faster' (other / kcopy is at least the
