@@ -99,6 +99,7 @@ void clone_wait(struct clone *clone, bool is_flushing)
 	};
 	uint64_t done_bytes, total_bytes, count;
 
+	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
 	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {
@@ -169,16 +170,21 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 	return ret;
 }
 
+static bool has_zoned(const struct clone *clone)
+{
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (kcopyd_device_is_zoned(clone->guard.operands[number].bdev))
+			return true;
+	return false;
+}
+
 /*
  * Where an error ends the copy, or a destination's part in it, nothing behind it may be under way; and a zoned device is
  * written in order.
  */
 static unsigned int most_jobs(const struct clone *clone)
 {
-	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-		if (kcopyd_device_is_zoned(clone->guard.operands[number].bdev))
-			return 1;
-	return is_ignoring(clone) ? CLONE_MAX_JOBS : 1;
+	return is_ignoring(clone) && !has_zoned(clone) ? CLONE_MAX_JOBS : 1;
 }
 
 /* Is it over, whatever is still to be done? */
@@ -228,7 +234,7 @@ static int copy_pieces(struct clone *clone)
 	bool has_started = false;
 	int ret;
 
-	if (!clone->resume || !is_ignoring(clone))
+	if (!clone->resume || !is_ignoring(clone) || has_zoned(clone))
 		return copy_pass(clone, RESUME_ALL, &has_started);
 	ret = copy_pass(clone, RESUME_MISSING, &has_started);
 	return ret ? ret : copy_pass(clone, RESUME_BAD, &has_started);
@@ -337,7 +343,8 @@ uint32_t clone_flush(struct clone *clone)
 	if (clone->resume)
 		clone->asked = resume_begin_flush(clone->resume, numbers);
 	if (clone_start_flush(clone, numbers) == 0) {
-		operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
+		if (!clone->has_json)					 /* it is still to be described */
+			operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
 		while (atomic_load(&clone->flush_job.state) != JOB_DONE)
 			clone_wait(clone, true);
 		flushed = clone_end_flush(clone);

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "map.h"
 #include "resume_side.h"
+#include "resume_zones.h"
 #include "text.h"
 
 struct resume_dest {
@@ -23,7 +24,7 @@ struct resume_dest {
 	bool is_frozen; /* a flush failed: nothing that was written since the one before it is certain */
 	bool is_fresh;	/* the file did not exist ... */
 	bool is_saved;	/* ... and now it does */
-	bool is_unsaved;
+	int error;	/* why the last attempt to save it failed, or 0: a positive errno */
 };
 
 struct resume {
@@ -100,7 +101,7 @@ static bool check_claim(const struct resume_dest *dest, struct operand *operand)
 	return false;
 }
 
-static void load(const struct resume *resume, struct resume_dest *dest, struct operand *operand)
+static void load(struct resume *resume, struct resume_dest *dest, struct operand *operand)
 {
 	const struct map_owner owner = owner_of(resume, dest);
 	char *message = NULL;
@@ -114,6 +115,8 @@ static void load(const struct resume *resume, struct resume_dest *dest, struct o
 		operand_problem(operand, "its map %s cannot be used: %s", dest->name,
 				message ? message : strerror(-ret));
 	free(message);
+	if (ret == 0 && !operand->is_bad && operand->bdev && kcopyd_device_is_zoned(operand->bdev))
+		resume_check_zones(resume->guard, dest->map, dest->name, operand);
 }
 
 /* 0 or -errno; a path that leads nowhere is a problem of the operand. */
@@ -475,12 +478,28 @@ uint32_t resume_save(struct resume *resume)
 
 		if (ret)
 			failed |= 1u << i;
-		if (ret && !dest->is_unsaved)
+		if (ret && !dest->error)
 			log_warning("%s: the map cannot be saved: %s", dest->name, strerror(-ret));
-		else if (!ret && dest->is_unsaved)
+		else if (!ret && dest->error)
 			log_warning("%s: the map could be saved again", dest->name);
-		dest->is_unsaved = ret;
+		dest->error = -ret;
 		dest->is_saved |= !ret;
 	}
 	return failed;
+}
+
+const char *resume_path(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].path;
+}
+
+const char *resume_name(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].name;
+}
+
+bool resume_is_saved(const struct resume *resume, unsigned int number, int *error)
+{
+	*error = resume->dests[number - 1].error;
+	return resume->dests[number - 1].is_saved && !*error;
 }

@@ -8,8 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 
 /* Each wait for a retry is twice the last one, up to this. */
 #define RETRY_MOST_MS 5000u
@@ -66,21 +64,6 @@ bool chunk_is_narrowed(const struct chunk *chunk, unsigned int operand)
 static bool is_gone_error(int error)
 {
 	return error == -ENODEV || error == -ENXIO || error == -ENOMEDIUM || error == -ESHUTDOWN || error == -EBADF;
-}
-
-/*
- * A device that was removed answers every transfer with EIO or ENOSPC, but it has no size any more: del_gendisk()
- * (block/genhd.c) has set_capacity(disk, 0). The kernel answers without asking the device.
- */
-static bool is_absent(const struct block_device *bdev)
-{
-	uint64_t bytes = 0;
-
-	if (!bdev->is_block || bdev->fd < 0)
-		return false;
-	if (ioctl(bdev->fd, BLKGETSIZE64, &bytes))
-		return is_gone_error(-errno);
-	return bytes == 0;
 }
 
 /* -- areas --------------------------------------------------------------------------------------- */
@@ -147,7 +130,8 @@ static void attempt_failed(struct narrowing *narrowing, const struct chunk_reque
 	uint32_t start, bytes;
 
 	narrowing->error = request->error;
-	if (!is_abandoned && !is_gone_error(request->error) && is_absent(region_of(narrowing)->bdev))
+	/* A device that was removed answers every transfer with EIO or ENOSPC. */
+	if (!is_abandoned && !is_gone_error(request->error) && device_is_absent(region_of(narrowing)->bdev))
 		narrowing->error = -ENODEV;
 	if (is_abandoned || is_gone_error(narrowing->error)) {
 		start = narrow_stop_at(&narrowing->narrow, request->done);
@@ -188,16 +172,21 @@ static bool is_wanted(const struct narrowing *narrowing)
 }
 
 /*
- * Nobody wants the rest any more, from byte @start on, where narrow_stop_at() stopped. If nothing bad was found in it
- * yet, that it could not be transferred as a whole is true all the same.
+ * Nobody wants the rest any more, which begins where the last attempt failed after @good bytes. Of a block that failed
+ * alone that is told, though it was not tried as often as it could have been; of a larger range nobody knows which of
+ * its blocks are bad.
  */
-static void give_up(struct narrowing *narrowing, uint32_t start)
+static void give_up(struct narrowing *narrowing, uint64_t good)
 {
 	struct job *job = narrowing->job;
+	bool has_failed_alone = narrowing->narrow.tries > 0;
+	uint32_t start = narrow_stop_at(&narrowing->narrow, good);
 
 	job->is_short |= job->is_cancelled;
-	if (job->is_cancelled && !narrowing->has_bad && (!is_source(narrowing) || narrowing->chunk->offset < job->end))
-		add_bad(narrowing, start, chunk_bytes(narrowing->chunk) - start, false);
+	if (job->is_cancelled && has_failed_alone)
+		add_bad(narrowing, narrowing->start, narrowing->bytes, false);
+	if (!is_source(narrowing))
+		chunk_write_given_up(narrowing->chunk, narrowing->operand, start);
 	narrowing->end = start;
 }
 
@@ -216,14 +205,14 @@ static void finish(struct narrowing *narrowing)
 	if (is_source(narrowing))
 		chunk_read_settled(chunk, end);
 	else
-		chunk_write_settled(chunk, narrowing->operand, end);
+		chunk_write_settled(chunk, narrowing->operand);
 }
 
 static void go_on(struct narrowing *narrowing)
 {
 	if (narrow_next(&narrowing->narrow, &narrowing->start, &narrowing->bytes)) {
 		if (!is_wanted(narrowing))
-			give_up(narrowing, narrow_stop_at(&narrowing->narrow, 0));
+			give_up(narrowing, 0);
 		else if (narrowing->narrow.tries > 0)
 			wait_to_try(narrowing);
 		else
@@ -265,7 +254,7 @@ bool narrowing_start_next(struct narrowing *narrowing)
 	if (is_wanted(narrowing))
 		attempt_failed(narrowing, request);
 	else
-		give_up(narrowing, narrow_stop_at(&narrowing->narrow, request->done));
+		give_up(narrowing, request->done);
 	go_on(narrowing);
 	return !narrowing->chunk;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "pages.h"
+#include "throttle.h"
 
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
@@ -91,6 +92,7 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	request->lane.stalls = 0;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
+	throttle_io_begin(chunk->job->env->throttle);
 	list_init(&one);
 	list_add_tail(&request->lane.node, &one);
 	lane_submit(bdev->lane, &one);
@@ -167,11 +169,17 @@ static bool is_flushed_already(const struct job *job, unsigned int dest)
 	return false;
 }
 
+/* Nobody is to have it any more. */
+static bool is_left_out(const struct chunk *chunk)
+{
+	return chunk->job->is_ended || chunk->offset >= chunk->job->end || chunk->count == 0;
+}
+
 /* Hands a chunk's write to every destination that can have it now. */
 static void hand_out(struct chunk *chunk)
 {
 	struct job *job = chunk->job;
-	bool is_dropped = job->is_ended || chunk->offset >= job->end || chunk->count == 0;
+	bool is_dropped = is_left_out(chunk);
 
 	chunk->pending++; /* ours, so that no write can finish the chunk meanwhile */
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
@@ -192,6 +200,12 @@ static void hand_out(struct chunk *chunk)
 	chunk_put(chunk);
 }
 
+/* The first unreadable sector ends what is copied, so that nothing is written before all in front of it has been read. */
+static bool is_ended_by_read_errors(const struct job *job)
+{
+	return job->kind == JOB_COPY && !(job->flags & KCOPYD_IGNORE_ERROR);
+}
+
 void job_hand_out_waiting(struct job *job)
 {
 	struct list_head *pos, *next;
@@ -200,8 +214,12 @@ void job_hand_out_waiting(struct job *job)
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		next = pos->next;
-		if (chunk->state == CHUNK_WRITING && chunk->unwritten)
+		if (chunk->state != CHUNK_WRITING) {
+			if (is_ended_by_read_errors(job) && !is_left_out(chunk))
+				break;
+		} else if (chunk->unwritten) {
 			hand_out(chunk);
+		}
 	}
 }
 
@@ -215,7 +233,10 @@ void chunk_start_writing(struct chunk *chunk)
 	chunk->written = 0;
 	if (job->kind == JOB_COPY && chunk->count > 0)
 		tell_read(job, chunk);
-	hand_out(chunk);
+	if (is_ended_by_read_errors(job))
+		job_hand_out_waiting(job); /* those that waited for this one's read, too */
+	else
+		hand_out(chunk);
 }
 
 bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone)
@@ -260,10 +281,18 @@ void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, ui
 	tell_written(chunk, dest, start, bytes);
 }
 
-void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end)
+void chunk_write_given_up(struct chunk *chunk, unsigned int dest, uint32_t start)
 {
-	if (end < chunk_bytes(chunk))
-		limit_to(chunk, dest, end);
+	struct job *job = chunk->job;
+
+	limit_to(chunk, dest, start);
+	/* Not told, but nothing is written behind it either. */
+	if (job->is_cancelled && !(job->flags & KCOPYD_IGNORE_ERROR))
+		job->dead |= (uint32_t)1 << dest;
+}
+
+void chunk_write_settled(struct chunk *chunk, unsigned int dest)
+{
 	settle(chunk, dest);
 }
 

@@ -58,6 +58,20 @@ bool kcopyd_device_is_block(const struct block_device *bdev);  /* false: a regul
 bool kcopyd_device_is_direct(const struct block_device *bdev); /* false: every transfer is page-cached */
 bool kcopyd_device_is_zoned(const struct block_device *bdev);
 
+/* The zone of a zoned device that a sector is in. */
+struct kcopyd_zone {
+	sector_t sector, count; /* of the device */
+	sector_t capacity;	/* so many of these can be written */
+	bool is_sequential;	/* at its write pointer only; else anywhere */
+	sector_t written;	/* in a sequential one: the write pointer, from its start */
+};
+
+/*
+ * What the device says of it now, which may take a while (BLKREPORTZONE). -ENOTTY: it is not zoned. -EROFS: nothing can be
+ * written there any more, and how far it was is not known.
+ */
+int kcopyd_device_zone(const struct block_device *bdev, sector_t sector, struct kcopyd_zone *zone);
+
 /*
  * Is descriptor @fd open on the same file or disk, by whatever name (a partition; a loop, device-mapper or md device
  * over it)? True also if that cannot be found out.
@@ -149,6 +163,24 @@ void kcopyd_client_cancel(struct kcopyd_client *kc);
  */
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 
+/*
+ * How many bytes a second are read from the sources of all the client's jobs together, at the most; 0: any number, as
+ * without this call. What is read again because it could not be read counts as well, though that is not waited for; what
+ * is only zeroed does not count. Exact over seconds: what was not used is made up for later only if it is less than a
+ * fifth of a second's. The smaller the limit, the smaller the chunks: what is read in 1/20 s, but a page or logical block at
+ * least. From any thread, also while jobs run.
+ */
+void kcopyd_client_set_limit(struct kcopyd_client *kc, uint64_t bytes_per_second);
+
+/*
+ * kcopyd's throttle (struct dm_kcopyd_throttle of linux/dm-kcopyd.h, raid1_resync_throttle of dm-mirror,
+ * snapshot_copy_throttle of dm-snapshot): in what share of the time a request of the client may be in flight, on whatever
+ * device. 100: always, as without this call. What is to be copied or zeroed is started in bursts of @percent of 0.2 s, as
+ * far as the devices allow that. Flushes and retries wait for nothing, but count. -EINVAL: not 1 to 100. From any thread,
+ * also while jobs run.
+ */
+int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent);
+
 /* -- jobs ---------------------------------------------------------------------------------------- */
 
 /* kcopyd's flags are given as 1 << bit (DM_KCOPYD_IGNORE_ERROR 1, WRITE_SEQ 2); ours start at bit 16. */
@@ -175,11 +207,13 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
  * (writing). -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
  *
  * A read error is narrowed down to logical blocks, the first one first. Without IGNORE_ERROR everything before it
- * is written and the job ends; with it, the bad ones are written as zeros. A write error is narrowed down likewise
- * (in a file to what direct I/O needs): everything before the first bad block is written, then the destination is
- * dropped or the job ends; with IGNORE_ERROR exactly the bad ones are left out. Meanwhile nothing behind the error is
- * written to that destination. One that has vanished (ENXIO, ENODEV, ENOMEDIUM; or it has no size any more, which is
- * told as ENODEV) is dropped at once, with IGNORE_ERROR, too, and so is a zoned one at its first bad block.
+ * is written, nothing behind it, and the job ends; with it, the bad ones are written as zeros. A write error is
+ * narrowed down likewise (in a file to what direct I/O needs): everything before the first bad block is written, then
+ * the destination is dropped or the job ends; with IGNORE_ERROR exactly the bad ones are left out. Meanwhile nothing
+ * behind the error is written to that destination. One that has vanished (ENXIO, ENODEV, ENOMEDIUM; or the kernel has
+ * removed it, which is told as ENODEV) is dropped at once, with IGNORE_ERROR, too, and so is a zoned one at its first
+ * bad block. What a sequential zone holds already, before its write pointer and equal to what was to be written, is no
+ * error.
  *
  * Where nothing succeeds any more less is tried: after 16 bad blocks in a row there are no retries, and after 256 a
  * range that fails as a whole is called bad as a whole if its last, its first and its middle block fail, too.

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "zones.h"
 
 #define ZEROS_BYTES ((size_t)64 << 10)
 #define ZEROS_IOVECS 16
@@ -49,6 +50,19 @@ static int64_t write_zeros(int fd, uint64_t offset, uint64_t bytes)
 	return (int64_t)done;
 }
 
+int64_t lane_sync_count_done(const struct block_device *bdev, const struct lane_request *request, int64_t result)
+{
+	uint64_t written;
+
+	if (result >= 0 || !bdev->is_zoned || result == -EINTR || result == -EAGAIN)
+		return result;
+	if (request->op != LANE_WRITE && request->op != LANE_ZERO)
+		return result;
+	written = zones_find_written(bdev, request->offset + request->done, request->bytes - request->done,
+				     request->buffer ? request->buffer + request->done : NULL);
+	return written > 0 ? (int64_t)written : result;
+}
+
 /*
  * Interfaces that guarantee that the range reads back as zeros: BLKZEROOUT (block/blk-lib.c) and FALLOC_FL_ZERO_RANGE.
  * Where they are missing or fail, zeros are written, which also tells how far it went.
@@ -60,6 +74,13 @@ static int64_t zero(const struct block_device *bdev, uint64_t offset, uint64_t b
 	if (bdev->is_block) {
 		if (ioctl(bdev->fd, BLKZEROOUT, range) == 0)
 			return (int64_t)bytes;
+		if (bdev->is_zoned) {
+			/* Nothing is written a second time. */
+			uint64_t done = zones_find_written(bdev, offset, bytes, NULL);
+
+			if (done > 0)
+				return (int64_t)done;
+		}
 		return write_zeros(bdev->fd, offset, bytes);
 	}
 	if (fallocate(bdev->fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)bytes) == 0)
@@ -100,7 +121,7 @@ int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_req
 		ret = fsync(bdev->fd) ? -errno : 0;
 		break;
 	}
-	return ret;
+	return lane_sync_count_done(bdev, request, ret);
 }
 
 int lane_sync_create(const struct block_device *bdev, void **engine)

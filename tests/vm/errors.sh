@@ -240,6 +240,43 @@ dust() {
 arrange dust
 check 'dust: exactly the unreadable sectors are listed and zeros' \
 	reads_past $M/dust /tmp/random0 'Input/output error' --retries=0
+check 'dust: all is copied up to the first' reads_up_to $M/dust /tmp/random0 'Input/output error' "${bad[0]%+*}" --retries=1
+
+# bad_in_map FILE: its bad areas, as bad has them
+bad_in_map() {
+	local start count status
+	while read -r start count status; do
+		[[ $status != - ]] || echo "$((start / 512))+$((count / 512))"
+	done < <(grep -v '^#' "$1")
+}
+
+# safe_in_map FILE: sectors
+safe_in_map() {
+	local start count status sum=0
+	while read -r start count status; do
+		[[ $status != + ]] || ((sum += count / 512))
+	done < <(grep -v '^#' "$1")
+	echo $sum
+}
+
+# What was bad is tried again by the next run, and only that. A disk that was written to has healed.
+maps_of_dust() {
+	local map
+	reads_past $M/dust /tmp/random0 'Input/output error' --retries=0 --map=/tmp/map
+	for map in /tmp/map.1 /tmp/map.2; do
+		diff <(printf '%s\n' "${bad[@]}") <(bad_in_map $map) || fail "$map has other sectors"
+		[[ $(safe_in_map $map) -eq $((SECTORS - $(how_many))) ]]
+	done
+	dmsetup message dust 0 disable
+	run kcopy --on-error=ignore --retries=0 --map=/tmp/map $M/dust /dev/ram1 /dev/ram2
+	dmsetup message dust 0 enable
+	assert_status 0
+	cp /tmp/random0 /tmp/expected
+	assert_holds /dev/ram1 0 $SECTORS
+	assert_holds /dev/ram2 0 $SECTORS
+	[[ $(bad_in_map /tmp/map.1) = '' && $(safe_in_map /tmp/map.2) -eq $SECTORS ]]
+}
+check 'dust: maps have exactly these, and the next run asks for no other' maps_of_dust
 
 scene
 need dmsetup dm-mod
@@ -402,16 +439,16 @@ need sd_mod 'scsi_debug dev_size_mb=4 delay=0'
 arrange ramdisks 4 4
 arrange pulled
 
-# Retried sector by sector it would take hours.
+# pulled_destination DISK|PARTITION ERROR. Retried sector by sector it would take hours.
 pulled_destination() {
 	local before wrote
-	begin kcopy --retries=1000 -p 64 /dev/ram0 /dev/ram1 "/dev/$sd" /dev/ram2
-	before=$(transfers "/dev/$sd" write)
-	until_true 20 more_transfers "/dev/$sd" write $((before + 1))
+	begin kcopy --retries=1000 -p 64 /dev/ram0 /dev/ram1 "/dev/$1" /dev/ram2
+	before=$(transfers "/dev/$1" write)
+	until_true 20 more_transfers "/dev/$1" write $((before + 1))
 	pull
 	finish
 	assert_status 4
-	assert_said "$sd: FAILED: write of [0-9]+ sectors at sector [0-9]+: $GONE"
+	assert_said "$1: FAILED: write of [0-9]+ sectors at sector [0-9]+: $2"
 	[[ $output =~ FAILED:.*'wrote '([0-9]+)' of' ]]
 	wrote=${BASH_REMATCH[1]}
 	((0 < wrote && wrote < SECTORS)) || fail 'it was not in the middle'
@@ -419,7 +456,35 @@ pulled_destination() {
 	assert_holds /dev/ram1 0 $SECTORS
 	assert_holds /dev/ram2 0 $SECTORS
 }
-check 'a destination that is pulled out is dropped at once, and the others are complete' pulled_destination
+check 'a destination that is pulled out is dropped at once, and the others are complete' pulled_destination "$sd" "$GONE"
+
+# A partition of a disk that is gone keeps its size, and answers everything with EIO.
+scene
+need sd_mod 'scsi_debug dev_size_mb=8 delay=0 num_parts=1'
+arrange ramdisks 4 4
+arrange pulled
+arrange waitfor "/dev/${sd}1"
+check 'a destination that is a partition of a disk that is pulled out is dropped at once, too' \
+	pulled_destination "${sd}1" 'No such device;'
+
+scene
+need sd_mod 'scsi_debug dev_size_mb=8 delay=0 num_parts=1'
+arrange ramdisks 4 4
+arrange pulled
+arrange waitfor "/dev/${sd}1"
+
+pulled_partition() {
+	local before
+	begin kcopy --retries=1000 -p 64 "/dev/${sd}1:0+$SECTORS" /dev/ram1
+	before=$(transfers "/dev/${sd}1" read)
+	until_true 20 more_transfers "/dev/${sd}1" read $((before + 4))
+	pull
+	finish
+	assert_status 1
+	assert_said "${sd}1: read of [0-9]+ sectors at sector [0-9]+: No such device$"
+	assert_said "ram1: INCOMPLETE: [0-9]+ of $SECTORS sectors.* flushed"
+}
+check 'and a source that is one ends the copy at once' pulled_partition
 
 scene
 need sd_mod 'scsi_debug dev_size_mb=4 delay=0'
