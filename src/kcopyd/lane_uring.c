@@ -293,7 +293,7 @@ static unsigned int collect(struct lane_uring *uring, struct lane_event *events,
 		if (result == -EINVAL || result == -EOPNOTSUPP || result == -ECANCELED)
 			events[count].result = lane_sync_execute(uring->bdev, request);
 		else
-			events[count].result = result;
+			events[count].result = lane_sync_count_done(uring->bdev, request, result);
 		events[count++].request = request;
 	}
 	atomic_store_explicit(ring->cq_head, head, memory_order_release);
