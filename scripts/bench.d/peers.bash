@@ -109,6 +109,7 @@ fio_microseconds() {
 # best twice more, and the best single time decides.
 fio_choose() {
 	local bs depth shapes=(256k:8 256k:32 512k:4 512k:8 512k:16 1M:2 1M:4 1M:8 1M:16 1M:32) shape best
+	(($# == 2)) || shapes=(256k:16 512k:8 1M:4 1M:8 1M:16)
 	((!quick)) || shapes=(512k:8 1M:4 1M:16)
 	fio_memory_choose
 	run_fio_try() { fio_copy "${fio_operands[@]}"; }

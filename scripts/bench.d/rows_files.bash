@@ -73,9 +73,9 @@ claim_cache() {
 mebi=$(awk 'BEGIN { printf "%.12g", 1 / 1048576 }')
 
 row_cold() {
-	local source destination
+	local source destination size=$((quick ? mib : mib / 2))
 	has fincore || return 0
-	random_source "$mib"
+	random_source "$size"
 	uncache "$source" || {
 		skipped "the file system at $place keeps files in memory"
 		return 0
@@ -88,9 +88,9 @@ row_cold() {
 	dd_contestant
 	prepare kcopy
 	run_once kcopy
-	same "$source" "$destination" "$mib"
+	same "$source" "$destination" "$size"
 	contest "$rounds"
-	heading "$mib MiB, file to new file, nothing in the page cache"
+	heading "$size MiB, file to new file, nothing in the page cache"
 	claim nbdcopy faster 1.3
 	claim cp
 	claim qemu
@@ -100,11 +100,11 @@ row_cold() {
 }
 
 row_cached() {
-	local source destination
+	local source destination size=$((quick ? mib : mib / 2))
 	has fincore || return 0
-	random_source "$mib"
+	random_source "$size"
 	cat "$source" >/dev/null
-	(($(cached "$source") == mib << 20)) || {
+	(($(cached "$source") == size << 20)) || {
 		skipped 'not enough memory to have the source in the page cache'
 		return 0
 	}
@@ -116,9 +116,9 @@ row_cached() {
 	dd_contestant
 	prepare kcopy
 	run_once kcopy
-	same "$source" "$destination" "$mib"
+	same "$source" "$destination" "$size"
 	contest "$rounds"
-	heading "$mib MiB, file to new file, the source in the page cache"
+	heading "$size MiB, file to new file, the source in the page cache"
 	claim nbdcopy faster 1.0
 	claim cp
 	claim qemu

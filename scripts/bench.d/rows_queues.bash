@@ -275,7 +275,7 @@ written() {
 
 # A device of 1 TiB, so that there are no holes to pass over; and zeros are written, if that can be asked for.
 row_memory1T() {
-	local source destination kib never=() part=$((quick ? 512 : 2048))
+	local source destination kib never=() part=$((quick ? 256 : 2048))
 	has nbdkit nbdfuse || return 0
 	truncate -s 1T "$place/source" || {
 		skipped 'no file of 1 TiB on this file system'
