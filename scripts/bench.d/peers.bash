@@ -7,7 +7,7 @@
 
 # tool => package, as scripts/install-deps calls it
 declare -A package=([fio]=fio [nbdcopy]=libnbd-bin [nbdfuse]=libnbd-bin [nbdkit]=nbdkit [qemu-img]=qemu-utils
-	[ddrescue]=gddrescue [dc3dd]=dc3dd [dcfldd]=dcfldd [perf]=linux-perf [strace]=strace [fincore]=util-linux-extra
+	[ddrescue]=gddrescue [dc3dd]=dc3dd [dcfldd]=dcfldd [perf]=linux-perf [fincore]=util-linux-extra
 	[/usr/bin/time]=time)
 
 # there TOOL...: are all of them?
