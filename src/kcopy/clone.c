@@ -181,6 +181,8 @@ void clone_run(const struct options *options, struct clone_result *result)
 		resume_create(&clone->guard, options->map_path,
 			      &clone->resume); /* what is wrong is a problem of an operand */
 	ret = guard_check(&clone->guard);
+	if (ret == 0 && clone->resume)
+		resume_doubt(clone->resume);
 	if (options->guard.is_dry && !clone->guard.is_interrupted)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
