@@ -238,7 +238,7 @@ void resume_undo(struct resume *resume)
 {
 	for (unsigned int i = 0; i < resume->num_dests; i++)
 		if (resume->dests[i].is_fresh && resume->dests[i].is_saved)
-			unlink(resume->dests[i].path);
+			unlink(resume->dests[i].real); /* a link stays, as it was there before */
 }
 
 /* -- what is to be done -------------------------------------------------------------------------- */
