@@ -72,6 +72,7 @@ void clone_wait(struct clone *clone)
 	};
 	uint64_t done_bytes, total_bytes, count;
 
+	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
 	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {

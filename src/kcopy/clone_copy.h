@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "guard.h"
+#include "json.h"
 #include "kcopyd.h"
 #include "options.h"
 #include "progress.h"
@@ -68,7 +69,9 @@ struct clone {
 	atomic_bool is_stopped;				 /* by the first error: nothing is started any more */
 	bool is_cancelled;				 /* by a signal */
 	bool is_flushing;				 /* nothing is left to copy */
-	bool is_unsaved;				 /* of some map the last attempt to save it failed */
+	struct json_file json;				 /* where the report goes; open while there is one to write */
+	bool has_json;					 /* it is open */
+	uint64_t begin_ms;				 /* CLOCK_MONOTONIC */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
 	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
 };
@@ -119,8 +122,8 @@ uint32_t clone_flush(struct clone *clone);
 
 /* -- clone_map.c --------------------------------------------------------------------------------- */
 
-/* Saves what has changed of these maps (bit N-1). Returns all maps that are not saved. */
-uint32_t clone_map_save(struct clone *clone, uint32_t numbers);
+/* Saves what has changed of these maps (bit N-1), if there are any. */
+void clone_map_save(struct clone *clone, uint32_t numbers);
 
 /* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
 void clone_map_tick(struct clone *clone);

@@ -162,7 +162,8 @@ uint32_t clone_flush(struct clone *clone)
 			running += go_on(clone, &clone->flushes[i]);
 		if (running == 0)
 			break;
-		operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
+		if (!clone->has_json)					 /* it is still to be described */
+			operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
 		clone_wait(clone);
 	}
 	for (unsigned int i = 0; i < clone->num_flushes; i++)

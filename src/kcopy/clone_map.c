@@ -17,12 +17,10 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-uint32_t clone_map_save(struct clone *clone, uint32_t numbers)
+void clone_map_save(struct clone *clone, uint32_t numbers)
 {
-	uint32_t unsaved = clone->resume ? resume_save(clone->resume, numbers) : 0;
-
-	clone->is_unsaved = unsaved;
-	return unsaved;
+	if (clone->resume)
+		resume_save(clone->resume, numbers);
 }
 
 static void begin(struct clone *clone, struct clone_flush *flush)

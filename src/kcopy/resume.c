@@ -25,7 +25,7 @@ struct resume_dest {
 	bool is_frozen;	 /* a flush failed: nothing that was written since the one before it is certain */
 	bool is_fresh;	 /* the file did not exist ... */
 	bool is_saved;	 /* ... and now it does */
-	bool is_unsaved; /* the last attempt to save it failed */
+	int error;	 /* why the last attempt to save it failed, or 0: a positive errno */
 	bool is_changed; /* since it was saved last */
 };
 
@@ -500,7 +500,7 @@ static bool is_worth_saving(struct resume *resume, const struct resume_dest *des
 	bool ret;
 
 	pthread_mutex_lock(&resume->lock);
-	ret = dest->is_changed || dest->is_unsaved || !dest->is_saved;
+	ret = dest->is_changed || dest->error || !dest->is_saved;
 	pthread_mutex_unlock(&resume->lock);
 	return ret;
 }
@@ -515,14 +515,30 @@ uint32_t resume_save(struct resume *resume, uint32_t numbers)
 
 		if ((numbers >> i & 1) && is_worth_saving(resume, dest)) {
 			ret = save(resume, dest);
-			if (ret && !dest->is_unsaved)
+			if (ret && !dest->error)
 				log_warning("%s: the map cannot be saved: %s", dest->name, strerror(-ret));
-			else if (!ret && dest->is_unsaved)
+			else if (!ret && dest->error)
 				log_warning("%s: the map could be saved again", dest->name);
-			dest->is_unsaved = ret;
+			dest->error = -ret;
 			dest->is_saved |= !ret;
 		}
-		unsaved |= (uint32_t)dest->is_unsaved << i;
+		unsaved |= (uint32_t)(dest->error != 0) << i;
 	}
 	return unsaved;
+}
+
+const char *resume_path(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].path;
+}
+
+const char *resume_name(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].name;
+}
+
+bool resume_is_saved(const struct resume *resume, unsigned int number, int *error)
+{
+	*error = resume->dests[number - 1].error;
+	return resume->dests[number - 1].is_saved && !*error;
 }

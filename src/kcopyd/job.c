@@ -7,6 +7,7 @@
 
 #include "job_chunk.h"
 #include "pages.h"
+#include "throttle.h"
 
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
@@ -141,6 +142,11 @@ bool job_needs_pages(const struct job *job)
 	return job->kind == JOB_COPY;
 }
 
+bool job_is_throttled(const struct job *job)
+{
+	return job->kind != JOB_FLUSH;
+}
+
 bool job_is_finished(const struct job *job)
 {
 	return !has_more(job) && list_is_empty(&job->in_flight);
@@ -244,6 +250,7 @@ void job_request_done(struct job *job, struct lane_request *request)
 {
 	struct chunk_request *done = container_of(request, struct chunk_request, lane);
 
+	throttle_io_end(job->env->throttle);
 	done->is_outstanding = false;
 	done->error = request->error;
 	done->done = request->done;
@@ -256,6 +263,7 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 {
 	const struct chunk *chunk = request->chunk;
 
+	throttle_io_end(job->env->throttle);
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
@@ -350,12 +358,22 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
-bool job_start_chunk(struct job *job)
+/* As much of @sectors as are whole pages and logical blocks, but one of them at least. */
+static sector_t fit(const struct job *job, sector_t sectors)
+{
+	sector_t align = (sector_t)job->align_pages * PAGE_SECTORS;
+
+	return sectors > align ? sectors - sectors % align : align;
+}
+
+bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	sector_t most = chunk_sectors(job), room;
 
 	assert(job_can_start(job));
+	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
+		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
 	if (job->end - job->next < most)
 		most = job->end - job->next;
 	if (job->kind == JOB_COPY) {
@@ -373,6 +391,8 @@ bool job_start_chunk(struct job *job)
 	chunk->written = 0;
 	chunk->failed = 0;
 	job->next += most;
+	if (job_is_throttled(job))
+		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
 	list_move_tail(&chunk->node, &job->in_flight);
 	if (job->kind == JOB_COPY) {
 		chunk->state = CHUNK_READING;
