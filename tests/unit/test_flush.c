@@ -63,6 +63,15 @@ void operand_close_device(struct operand *operand)
 	(void)operand;
 }
 
+int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes)
+{
+	(void)region;
+	(void)offset;
+	(void)buffer;
+	(void)bytes;
+	return -EIO;
+}
+
 void clone_add_failure(struct clone *clone, unsigned int number, const char *what, int error)
 {
 	(void)what;
