@@ -258,7 +258,9 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
 		return false;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+	if (report_create(&clone->guard, clone->resume,
+			  (options->on_error == ON_ERROR_IGNORE ? REPORT_IGNORING : 0) |
+				  (options->has_json ? REPORT_KEEPING : 0),
 			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "clone_copy.h"
-#include "resume_zones.h"
 #include "world.h"
 
 #define DESTS 3u
@@ -42,15 +41,6 @@ void operand_problem(struct operand *operand, const char *format, ...)
 {
 	(void)format;
 	operand->is_bad = true;
-}
-
-/* Nor is any of them zoned. */
-void resume_check_zones(struct guard *guard, struct map *map, const char *name, struct operand *operand)
-{
-	(void)guard;
-	(void)map;
-	(void)name;
-	(void)operand;
 }
 
 int operand_flush_name(struct operand *operand)
