@@ -124,6 +124,7 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	clone_stall_prepare(clone, pages);
+	clone_speed_open(clone);
 	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
@@ -288,6 +289,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		return;
 	}
 	clone->options = options;
+	clone->remote_fd = -1;
 	clone->begin_ms = now_ms();
 	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (clone->done_fd < 0) {
@@ -296,6 +298,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		goto out;
 	}
 	is_begun = run_copy(clone, result);
+	clone_speed_close(clone);
 	result->signal = signals_pending();
 	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);

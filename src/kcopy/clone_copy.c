@@ -69,11 +69,12 @@ void clone_wait(struct clone *clone)
 	struct pollfd fds[] = {
 		{ .fd = clone->done_fd, .events = POLLIN },
 		{ .fd = clone->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
+		{ .fd = clone->remote_fd, .events = POLLIN },
 	};
 	uint64_t done_bytes, total_bytes, count;
 
 	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
-	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {
 		clone->is_cancelled = true;
@@ -85,6 +86,7 @@ void clone_wait(struct clone *clone)
 		(void)!read(clone->done_fd, &count, sizeof(count));
 	report_print_news(clone->report);
 	clone_stall_tick(clone);
+	clone_speed_tick(clone);
 	report_ask_progress(clone->report, &done_bytes, &total_bytes);
 	progress_update(&clone->progress, done_bytes, total_bytes, clone->is_flushing);
 }

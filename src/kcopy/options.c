@@ -23,6 +23,9 @@ enum {
 	OPT_MAP,
 	OPT_STALL_TIMEOUT,
 	OPT_PAGES,
+	OPT_LIMIT,
+	OPT_THROTTLE,
+	OPT_REMOTE,
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_VERBOSE,
@@ -67,6 +70,13 @@ static struct poptOption error_options[] = {
 static struct poptOption speed_options[] = {
 	{ "pages", 'p', POPT_ARG_STRING, NULL, OPT_PAGES, "memory for data, in pages of 4 KiB (default 4096 = 16 MiB)",
 	  "N" },
+	{ "limit", '\0', POPT_ARG_STRING, NULL, OPT_LIMIT,
+	  "read RATE bytes a second from the source at the most (50M, 7MB, none)", "RATE" },
+	{ "throttle", '\0', POPT_ARG_STRING, NULL, OPT_THROTTLE,
+	  "have I/O in flight for PERCENT of the time at the most (1 to 100)", "PERCENT" },
+	{ "remote", 'R', POPT_ARG_STRING, NULL, OPT_REMOTE,
+	  "set --limit and --throttle of the kcopy that copies as process PID; without them: print what they are",
+	  "PID" },
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
@@ -162,6 +172,48 @@ static int set_pages(const char *text, struct options *options)
 	options->pages = (unsigned int)pages;
 	options->has_pages = true;
 	return 0;
+}
+
+static int set_limit(const char *text, struct options *options)
+{
+	const char *reason;
+	int ret = speed_parse_limit(text, &options->speed, &reason);
+
+	if (ret)
+		refuse_value("limit", text, reason);
+	return ret;
+}
+
+static int set_throttle(const char *text, struct options *options)
+{
+	const char *reason;
+	int ret = speed_parse_throttle(text, &options->speed, &reason);
+
+	if (ret)
+		refuse_value("throttle", text, reason);
+	return ret;
+}
+
+static int set_remote(const char *text, struct options *options)
+{
+	char *end;
+	unsigned long long pid;
+
+	errno = 0;
+	pid = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || pid == 0 || pid > INT_MAX) {
+		refuse_value("remote", text, "not the number of a process; 'pgrep kcopy' prints those of all kcopies");
+		return -EINVAL;
+	}
+	options->remote = (int)pid;
+	return 0;
+}
+
+/* What has a meaning beside --remote. */
+static bool is_remote_option(int option)
+{
+	return option == OPT_REMOTE || option == OPT_LIMIT || option == OPT_THROTTLE || option == OPT_QUIET ||
+	       option == OPT_VERBOSE;
 }
 
 /* Several --expect, each a further condition. */
@@ -310,10 +362,25 @@ static int check_jobs(const struct options *options)
 	return 0;
 }
 
+static int check_remote(const struct options *options)
+{
+	if (options->num_operands == 0 && !options->has_other)
+		return 0;
+	log_error(
+		"--remote: only --limit and --throttle of a copy that runs can be changed; nothing else goes with it");
+	return -EINVAL;
+}
+
 static int check_operands(const struct options *options)
 {
 	if (options->jobs_path)
 		return check_jobs(options);
+	if (options->remote)
+		return check_remote(options);
+	if (options->speed.has_limit && options->is_zero) {
+		log_error("--limit and --zero: zeros are not read from anywhere; use --throttle");
+		return -EINVAL;
+	}
 	if (options->map_path && options->is_zero) {
 		log_error(
 			"--map and --zero: zeros have no source whose sectors a map could tell; leave one of them out");
@@ -354,6 +421,7 @@ static enum options_outcome read_options(struct options *options)
 	while (ret == 0 && (option = poptGetNextOpt(context)) > 0) {
 		char *argument = poptGetOptArg(context);
 
+		options->has_other |= !is_remote_option(option);
 		switch (option) {
 		case OPT_ZERO:
 			options->is_zero = true;
@@ -387,6 +455,15 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
+			break;
+		case OPT_LIMIT:
+			ret = set_limit(argument, options);
+			break;
+		case OPT_THROTTLE:
+			ret = set_throttle(argument, options);
+			break;
+		case OPT_REMOTE:
+			ret = set_remote(argument, options);
 			break;
 		case OPT_EXPECT:
 			ret = add_expect(argument, options);
@@ -450,7 +527,9 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 {
 	enum options_outcome outcome;
 
-	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES, .retries = OPTIONS_DEFAULT_RETRIES };
+	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES,
+				     .retries = OPTIONS_DEFAULT_RETRIES,
+				     .speed.throttle = 100 };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);
@@ -460,7 +539,8 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 	}
 	poptSetOtherOptionHelp(options->popt_context, "[OPTION...] SOURCE DEST [DEST...]\n"
 						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]\n"
-						      "  or:  kcopy [OPTION...] --jobs=FILE");
+						      "  or:  kcopy [OPTION...] --jobs=FILE\n"
+						      "  or:  kcopy --remote=PID [--limit=RATE] [--throttle=PERCENT]");
 	outcome = read_options(options);
 	if (outcome == OPTIONS_REFUSED)
 		find_json(options);

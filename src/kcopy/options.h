@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "guard.h"
+#include "speed.h"
 
 #define OPTIONS_DEFAULT_PAGES 4096u
 #define OPTIONS_DEFAULT_RETRIES 2u
@@ -29,6 +30,9 @@ struct options {
 	char *json_path; /* owned; NULL: on standard output */
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
+	struct speed speed;
+	int remote;	/* the process of the copy that is to have it; 0: this one */
+	bool has_other; /* an option that means nothing with remote */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;
