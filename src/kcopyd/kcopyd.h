@@ -163,6 +163,17 @@ void kcopyd_client_cancel(struct kcopyd_client *kc);
  */
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 
+/*
+ * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
+ * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
+ * theirs. KCOPYD_LAG_AUTO: the most, and only if the source had nothing to do for more than half of the time lately.
+ * 0, as long as this was not called: never, so that all go at the pace of the slowest. Before the client's first job.
+ *
+ * Never with IGNORE_ERROR, nor with a reserve of less than 8 MiB.
+ */
+#define KCOPYD_LAG_AUTO UINT64_MAX
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes);
+
 /* -- jobs ---------------------------------------------------------------------------------------- */
 
 /* kcopyd's flags are given as 1 << bit (DM_KCOPYD_IGNORE_ERROR 1, WRITE_SEQ 2); ours start at bit 16. */
@@ -232,6 +243,7 @@ struct kcopyd_error {
  * may be NULL. An error is told once per bad area of a chunk, when it is final; one that went away never.
  */
 struct kcopyd_observer {
+	/* More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*
 	 * A chunk, or what is good of one between its bad areas. @contiguous: sectors that are written without a gap or
