@@ -7,6 +7,7 @@
 
 #include "job_chunk.h"
 #include "pages.h"
+#include "throttle.h"
 
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
@@ -153,6 +154,11 @@ bool job_needs_pages(const struct job *job)
 	return job->kind == JOB_COPY;
 }
 
+bool job_is_throttled(const struct job *job)
+{
+	return job->kind != JOB_FLUSH;
+}
+
 bool job_is_finished(const struct job *job)
 {
 	return !has_more(job) && list_is_empty(&job->in_flight);
@@ -273,6 +279,7 @@ void job_request_done(struct job *job, struct lane_request *request)
 {
 	struct chunk_request *done = container_of(request, struct chunk_request, lane);
 
+	throttle_io_end(job->env->throttle);
 	done->is_outstanding = false;
 	done->error = request->error;
 	done->done = request->done;
@@ -285,6 +292,7 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 {
 	const struct chunk *chunk = request->chunk;
 
+	throttle_io_end(job->env->throttle);
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
@@ -374,13 +382,23 @@ static void put_in_flight(struct job *job, struct chunk *chunk)
 	list_add_tail(&chunk->node, pos->next);
 }
 
-bool job_start_chunk(struct job *job)
+/* As much of @sectors as are whole pages and logical blocks, but one of them at least. */
+static sector_t fit(const struct job *job, sector_t sectors)
+{
+	sector_t align = (sector_t)job->align_pages * PAGE_SECTORS;
+
+	return sectors > align ? sectors - sectors % align : align;
+}
+
+bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	struct stream *stream = job_next_stream(job);
 	sector_t most = chunk_sectors(job), room;
 
 	assert(job_can_start(job) && stream);
+	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
+		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
 	if (stream->end - stream->next < most)
 		most = stream->end - stream->next;
 	if (job->kind == JOB_COPY) {
@@ -400,6 +418,8 @@ bool job_start_chunk(struct job *job)
 	chunk->written = 0;
 	chunk->failed = 0;
 	stream->next += most;
+	if (job_is_throttled(job))
+		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
 	put_in_flight(job, chunk);
 	if (job->kind == JOB_COPY) {
 		chunk->state = CHUNK_READING;

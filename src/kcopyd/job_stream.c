@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "kcopyd.h"
+#include "throttle.h"
 
 /* A stream that others run ahead of has so many chunks at the least: one is read while another is written. */
 #define STREAM_CHUNKS 2u
@@ -196,11 +197,8 @@ void idle_end(struct idle *idle)
 	look(idle, now);
 }
 
-/* Also if nobody wants to know. */
 static bool is_idle(struct idle *idle)
 {
-	if (!idle->is_wanted)
-		return true;
 	look(idle, now_ns());
 	return idle->was_idle;
 }
@@ -285,6 +283,16 @@ static bool may_split(const struct job *job)
 	return reserve_chunks(job) / SHARE_OF_ALL >= STREAM_CHUNKS * count_with_more(job);
 }
 
+/* Whatever they cost, or only if that is little? Where reads are limited they are dear, however idle the source is. */
+static bool may_read_more(struct job *job)
+{
+	const struct throttle *throttle = job->env->throttle;
+
+	if (!job->source_idle.is_wanted)
+		return true;
+	return throttle->limit == 0 && throttle->percent == THROTTLE_NONE && is_idle(&job->source_idle);
+}
+
 void job_split_streams(struct job *job)
 {
 	while (may_split(job) && can_have_laggard(job)) {
@@ -293,7 +301,7 @@ void job_split_streams(struct job *job)
 
 		if (dest == job->num_dests)
 			return;
-		if (!is_idle(&job->source_idle)) {
+		if (!may_read_more(job)) {
 			/* Those who are far behind need not do anything any more that would bring us here. */
 			if (list_is_empty(&job->watch.node))
 				job->env->wait(job->env, &job->watch, IDLE_WATCH_MS);

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "pages.h"
+#include "throttle.h"
 
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
@@ -92,6 +93,7 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	request->lane.stalls = 0;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
+	throttle_io_begin(chunk->job->env->throttle);
 	list_init(&one);
 	list_add_tail(&request->lane.node, &one);
 	lane_submit(bdev->lane, &one);

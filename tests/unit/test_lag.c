@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "kcopyd.h"
@@ -152,6 +153,24 @@ static void by_itself_only_where_the_source_is_idle(void **state)
 	world_wait(world, &outcome);
 	assert_all_copied(world, &outcome);
 	assert_true(script_count(world->source, LANE_READ) > PIECES);
+	world_destroy(world);
+}
+
+static void not_by_itself_where_reads_are_limited(void **state)
+{
+	struct world *world = lag_world(2, KCOPYD_LAG_AUTO);
+	struct outcome outcome = { 0 };
+
+	(void)state;
+	kcopyd_client_set_limit(world->kc, UINT64_C(1) << 30);
+	script_add(world->dests[1], holding(LANE_WRITE, 0, 0));
+	assert_int_equal(world_start(world, START, COUNT, 0, &outcome), 0);
+	script_wait_done(world->dests[0], RESERVE);
+	usleep(300 * 1000); /* it would have been long enough */
+	assert_int_equal(script_count(world->source, LANE_READ), RESERVE);
+	script_let_go(world->dests[1]);
+	world_wait(world, &outcome);
+	assert_all_copied(world, &outcome);
 	world_destroy(world);
 }
 
@@ -430,6 +449,7 @@ int main(void)
 		cmocka_unit_test(several_that_are_slow_are_each_split_off),
 		cmocka_unit_test(without_it_all_go_at_the_pace_of_the_slowest),
 		cmocka_unit_test(by_itself_only_where_the_source_is_idle),
+		cmocka_unit_test(not_by_itself_where_reads_are_limited),
 		cmocka_unit_test(the_first_unreadable_sector_is_the_end_for_all),
 		cmocka_unit_test(what_can_be_read_only_once_ends_the_copy_of_who_comes_later),
 		cmocka_unit_test(one_that_was_split_off_fails_for_itself),
