@@ -272,6 +272,8 @@ static void split_off(struct job *job, unsigned int dest, sector_t from)
 	job->streams[0].dests &= ~bit;
 	job->stream_of[dest] = stream;
 	take_back(job, dest, from);
+	if (job->env->observer && job->env->observer->split_off)
+		job->env->observer->split_off(job->env->observer_context, job->context, dest);
 }
 
 /* Not while the source has failed: that may be the end for all. */

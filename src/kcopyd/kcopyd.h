@@ -271,6 +271,8 @@ struct kcopyd_observer {
 	void (*chunk_written)(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			      sector_t contiguous);
 	void (*error)(void *observer, void *context, const struct kcopyd_error *error);
+	/* A destination was too far behind the others: it goes on alone, see kcopyd_client_set_max_lag(). */
+	void (*split_off)(void *observer, void *context, unsigned int dest);
 };
 
 /* Before the client's first job. @ops is borrowed until the client is destroyed. */
