@@ -187,7 +187,7 @@ bool stream_has_more(const struct job *job, const struct stream *stream);
 /* The one whose chunk is to be started next. NULL: none may have one now. */
 struct stream *job_next_stream(const struct job *job);
 
-/* The source ends, within this chunk or at its end: for those who are to have it, and for who has not got so far. */
+/* The source ends where this chunk does: for its stream, and for those that have not got so far. */
 void chunk_end_source(const struct chunk *chunk);
 
 /* Destinations that are not to be given one more chunk, beside those that they have to write. */

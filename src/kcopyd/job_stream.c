@@ -128,8 +128,8 @@ void chunk_end_source(const struct chunk *chunk)
 	for (unsigned int i = 0; i < job->num_streams; i++) {
 		struct stream *stream = &job->streams[i];
 
-		if (stream != chunk->stream && !(stream->dests & chunk->dests) && stream->next > end)
-			continue; /* it has read this already, or will see for itself */
+		if (stream != chunk->stream && stream->next > end)
+			continue; /* it has read this already, or sees for itself */
 		if (end < stream->end)
 			stream->end = end;
 	}

@@ -178,6 +178,35 @@ static void not_by_itself_where_reads_are_limited(void **state)
 
 #define FAR (20 * PIECE + 3) /* a sector of the job that the others come to when one was split off */
 
+/* Attempts at that sector of the job alone. */
+static unsigned int count_tries(struct script *script, sector_t n)
+{
+	unsigned int count = 0;
+	size_t i;
+
+	pthread_mutex_lock(&script->lock);
+	for (i = 0; i < script->num_entries; i++)
+		count += script->record[i].is_end && script->record[i].offset == (START + n) * SECTOR &&
+			 script->record[i].bytes == SECTOR;
+	pthread_mutex_unlock(&script->lock);
+	return count;
+}
+
+static void wait_error(struct world *world)
+{
+	unsigned int i;
+	bool has_error = false;
+
+	pthread_mutex_lock(&world->lock);
+	while (!has_error) {
+		for (i = 0; i < world->num_told; i++)
+			has_error |= world->told[i].kind == TOLD_ERROR;
+		if (!has_error)
+			pthread_cond_wait(&world->changed, &world->lock);
+	}
+	pthread_mutex_unlock(&world->lock);
+}
+
 static void the_first_unreadable_sector_is_the_end_for_all(void **state)
 {
 	static const unsigned int flags[] = { 0, DROP, SEQ, SEQ | DROP };
@@ -186,21 +215,21 @@ static void the_first_unreadable_sector_is_the_end_for_all(void **state)
 
 	(void)state;
 	for (i = 0; i < 4; i++) {
-		struct world *world = lag_world(3, lag_bytes());
+		struct world *world = lag_world(2, lag_bytes());
 		struct outcome outcome = { 0 };
 
 		script_add(world->source, failing(LANE_READ, START + FAR, 9, EIO));
 		script_add(world->dests[1], holding(LANE_WRITE, 0, 0));
 		assert_int_equal(world_start(world, START, COUNT, flags[i], &outcome), 0);
 		script_wait_done(world->dests[0], FAR / PIECE + 1);
-		script_wait_done(world->dests[2], FAR / PIECE + 1);
 		script_let_go(world->dests[1]);
 		world_wait(world, &outcome);
 		assert_int_equal(outcome.read_err, 1);
 		assert_int_equal(outcome.write_err, 0);
 		assert_int_equal(world_errors(world, &outcome, KCOPYD_OP_READ, 0), 1);
 		assert_true(world_is_told_bad(world, &outcome, KCOPYD_OP_READ, 0, START + FAR));
-		for (dest = 0; dest < 3; dest++) {
+		assert_int_equal(count_tries(world->source, FAR), 3); /* it is not asked for again */
+		for (dest = 0; dest < 2; dest++) {
 			assert_copied(world, dest, 0, FAR);
 			for (n = FAR; n < COUNT; n++)
 				assert_true(world_is_filled(world->dests[dest], on_dest(dest, n), SCRIPT_BLANK));
@@ -209,6 +238,37 @@ static void the_first_unreadable_sector_is_the_end_for_all(void **state)
 		assert_contiguous_exact(world, &outcome);
 		world_destroy(world);
 	}
+}
+
+/* Both are there when it fails. */
+static void a_place_that_two_streams_cannot_read_is_told_once(void **state)
+{
+	struct world *world = lag_world(2, lag_bytes());
+	struct outcome outcome = { 0 };
+	unsigned int dest;
+	sector_t n;
+
+	(void)state;
+	script_add(world->source, failing(LANE_READ, START + FAR, 1, EIO));
+	script_add(world->source, holding(LANE_READ, START + FAR, 1));
+	script_add(world->dests[1], holding(LANE_WRITE, 0, 0));
+	assert_int_equal(world_start(world, START, COUNT, 0, &outcome), 0);
+	script_wait_done(world->dests[0], FAR / PIECE);
+	script_let_go(world->dests[1]);
+	script_wait_held(world->source, 2);
+	script_let_go(world->source);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.read_err, 1);
+	assert_int_equal(outcome.write_err, 0);
+	assert_int_equal(world_errors(world, &outcome, KCOPYD_OP_READ, 0), 1);
+	for (dest = 0; dest < 2; dest++) {
+		assert_copied(world, dest, 0, FAR);
+		for (n = FAR; n < COUNT; n++)
+			assert_true(world_is_filled(world->dests[dest], on_dest(dest, n), SCRIPT_BLANK));
+		assert_int_equal(world_contiguous(world, &outcome, dest), FAR);
+	}
+	assert_contiguous_exact(world, &outcome);
+	world_destroy(world);
 }
 
 /* Then the others have it, and go on: it was read for them. */
@@ -222,10 +282,13 @@ static void what_can_be_read_only_once_ends_the_copy_of_who_comes_later(void **s
 	(void)state;
 	later.skip = 1;
 	script_add(world->source, later);
+	script_add(world->source, holding(LANE_READ, START + 30 * PIECE, COUNT));
 	script_add(world->dests[1], holding(LANE_WRITE, 0, 0));
 	assert_int_equal(world_start(world, START, COUNT, DROP, &outcome), 0);
-	script_wait_done(world->dests[0], PIECES);
+	script_wait_done(world->dests[0], 30);
 	script_let_go(world->dests[1]);
+	wait_error(world);
+	script_let_go(world->source);
 	world_wait(world, &outcome);
 	assert_int_equal(outcome.read_err, 1);
 	assert_int_equal(outcome.write_err, 0);
@@ -451,6 +514,7 @@ int main(void)
 		cmocka_unit_test(by_itself_only_where_the_source_is_idle),
 		cmocka_unit_test(not_by_itself_where_reads_are_limited),
 		cmocka_unit_test(the_first_unreadable_sector_is_the_end_for_all),
+		cmocka_unit_test(a_place_that_two_streams_cannot_read_is_told_once),
 		cmocka_unit_test(what_can_be_read_only_once_ends_the_copy_of_who_comes_later),
 		cmocka_unit_test(one_that_was_split_off_fails_for_itself),
 		cmocka_unit_test(one_that_was_split_off_goes_on_when_all_others_have_failed),
