@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards, so that any thread may read it. Does no I/O on the contents.
+ * opened; constant afterwards but for is_failed, so that any thread may read it. Does no I/O on the contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +30,7 @@ struct block_device {
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
 	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */
+	atomic_bool is_failed;	    /* see kcopyd_device_fail() */
 };
 
 /* @fd is the device's on success. -ENOTBLK: neither block device nor regular file. */

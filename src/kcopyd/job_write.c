@@ -243,6 +243,14 @@ void chunk_start_writing(struct chunk *chunk)
 		hand_out(chunk, 0);
 }
 
+void job_drop_dest(struct job *job, unsigned int dest)
+{
+	job->write_err |= (uint32_t)1 << dest;
+	job->dead |= (uint32_t)1 << dest;
+	if (!(job->flags & (KCOPYD_IGNORE_ERROR | KCOPYD_DROP_FAILED)) || job->dead == job_dest_mask(job))
+		job->is_ended = true;
+}
+
 bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone)
 {
 	struct job *job = chunk->job;
@@ -252,9 +260,7 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 	/* Behind a place that was left out a zone cannot be written. */
 	if (job->flags & KCOPYD_IGNORE_ERROR && !is_gone && !job->dests[dest].bdev->is_zoned)
 		return true;
-	job->dead |= (uint32_t)1 << dest;
-	if (!(job->flags & (KCOPYD_IGNORE_ERROR | KCOPYD_DROP_FAILED)) || job->dead == job_dest_mask(job))
-		job->is_ended = true;
+	job_drop_dest(job, dest);
 	return false;
 }
 
