@@ -10,6 +10,7 @@
 
 #include "log.h"
 #include "text.h"
+#include "units.h"
 
 enum {
 	OPT_ZERO = 1,
@@ -26,6 +27,7 @@ enum {
 	OPT_LIMIT,
 	OPT_THROTTLE,
 	OPT_REMOTE,
+	OPT_MAX_LAG,
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_VERBOSE,
@@ -77,6 +79,9 @@ static struct poptOption speed_options[] = {
 	{ "remote", 'R', POPT_ARG_STRING, NULL, OPT_REMOTE,
 	  "set --limit and --throttle of the kcopy that copies as process PID; without them: print what they are",
 	  "PID" },
+	{ "max-lag", '\0', POPT_ARG_STRING, NULL, OPT_MAX_LAG,
+	  "read apart for a destination that is so far behind another; auto (default): if the source is idle enough; off: all at the pace of the slowest",
+	  "auto|off|SIZE" },
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
@@ -214,6 +219,28 @@ static bool is_remote_option(int option)
 {
 	return option == OPT_REMOTE || option == OPT_LIMIT || option == OPT_THROTTLE || option == OPT_QUIET ||
 	       option == OPT_VERBOSE;
+}
+
+static int set_max_lag(const char *text, struct options *options)
+{
+	struct units_error error;
+	uint64_t sectors;
+	size_t length;
+
+	if (strcmp(text, "auto") == 0) {
+		options->max_lag = KCOPYD_LAG_AUTO;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		options->max_lag = 0;
+		return 0;
+	}
+	if (units_parse_sectors(text, &sectors, &length, &error) || text[length]) {
+		refuse_value("max-lag", text, "not a size; write auto, off, or a size such as 4M");
+		return -EINVAL;
+	}
+	options->max_lag = sectors * KCOPYD_SECTOR_BYTES;
+	return 0;
 }
 
 /* Several --expect, each a further condition. */
@@ -465,6 +492,9 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_REMOTE:
 			ret = set_remote(argument, options);
 			break;
+		case OPT_MAX_LAG:
+			ret = set_max_lag(argument, options);
+			break;
 		case OPT_EXPECT:
 			ret = add_expect(argument, options);
 			break;
@@ -529,7 +559,8 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 
 	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES,
 				     .retries = OPTIONS_DEFAULT_RETRIES,
-				     .speed.throttle = 100 };
+				     .speed.throttle = 100,
+				     .max_lag = KCOPYD_LAG_AUTO };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);

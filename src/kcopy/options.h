@@ -6,6 +6,7 @@
 #define KCOPY_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "guard.h"
 #include "speed.h"
@@ -31,8 +32,9 @@ struct options {
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
 	struct speed speed;
-	int remote;	/* the process of the copy that is to have it; 0: this one */
-	bool has_other; /* an option that means nothing with remote */
+	int remote;	  /* the process of the copy that is to have it; 0: this one */
+	bool has_other;	  /* an option that means nothing with remote */
+	uint64_t max_lag; /* bytes, KCOPYD_LAG_AUTO, or 0: none is too far behind */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;

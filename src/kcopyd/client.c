@@ -549,6 +549,16 @@ void client_look_in_all(void)
 	pthread_mutex_unlock(&clients_lock);
 }
 
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
+{
+	kc->env.max_lag = bytes;
+}
+
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
+{
+	kc->env.chunk_pages = pages;
+}
+
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)
 {
 	kc->env.retry_ms = ms;

@@ -25,7 +25,7 @@ static sector_t chunk_sectors(const struct job *job)
 static unsigned int count_chunks(const struct job *job)
 {
 	sector_t sectors = chunk_sectors(job);
-	sector_t needed = job->end / sectors + (job->end % sectors != 0);
+	sector_t needed = job->count / sectors + (job->count % sectors != 0);
 	unsigned int most = job->kind == JOB_ZERO ? ZERO_CHUNKS : job->env->num_pages / job->env->chunk_pages;
 
 	return needed < most ? (unsigned int)needed : most;
@@ -64,11 +64,12 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	struct chunk_request *requests;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
-	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing);
+	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
+			 args->num_dests * sizeof(struct stream);
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
-	head.end = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
+	head.count = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
 	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
@@ -81,7 +82,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 		job->from = *args->from;
 	for (unsigned int i = 0; i < job->num_dests; i++) {
 		job->dests[i] = args->dests[i];
-		job->limit[i] = job->end;
+		job->limit[i] = job->count;
 	}
 	list_init(&job->node);
 	list_init(&job->free);
@@ -92,6 +93,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
+	job_init_streams(job, (struct stream *)(void *)(job->narrowings + job->num_dests + 1));
 	*result = job;
 	return 0;
 }
@@ -113,7 +115,7 @@ struct job *job_of_request(struct lane_request *request)
 
 struct job *job_of_timer(struct job_timer *timer)
 {
-	return container_of(timer, struct narrowing, timer)->job;
+	return timer->job;
 }
 
 const struct job_env *job_env_of_request(const struct lane_request *request)
@@ -121,9 +123,19 @@ const struct job_env *job_env_of_request(const struct lane_request *request)
 	return container_of(request, const struct chunk_request, lane)->chunk->job->env;
 }
 
+/* That somebody was to have who was not left behind; if all were, that anybody was. */
+static bool has_unread(const struct job *job)
+{
+	for (unsigned int i = 0; i < job->num_streams; i++)
+		if (stream_has_more(job, &job->streams[i]) ||
+		    (job->is_ended && job->streams[i].next < job->streams[i].end))
+			return true;
+	return false;
+}
+
 static bool has_more(const struct job *job)
 {
-	return !job->is_ended && !job->is_cancelled && job->next < job->end;
+	return !job->is_ended && !job->is_cancelled && has_unread(job);
 }
 
 /* Then all that is read behind it could be of no use, and would only hold pages that others may need. */
@@ -134,7 +146,7 @@ static bool has_read_error_waiting(const struct job *job)
 
 bool job_can_start(const struct job *job)
 {
-	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job);
+	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job) && job_next_stream(job);
 }
 
 bool job_needs_pages(const struct job *job)
@@ -169,6 +181,10 @@ void job_cancel(struct job *job)
 
 void job_timer_due(struct job *job, struct job_timer *timer)
 {
+	if (timer == &job->watch) {
+		job_split_streams(job);
+		return;
+	}
 	narrowing_end_wait(container_of(timer, struct narrowing, timer));
 	job_go_on(job);
 }
@@ -180,30 +196,41 @@ void job_call_back(struct job *job)
 	int read_err = job->read_err;
 	uint32_t write_err = job->write_err;
 
-	if (read_err == 0 && job->is_cancelled && (job->next < job->end || job->is_short))
+	if (read_err == 0 && job->is_cancelled && (has_unread(job) || job->is_short))
 		read_err = -ECANCELED;
+	list_del(&job->watch.node);
 	job->is_called_back = true;
 	if (job->num_orphans == 0)
 		free(job);
 	fn(read_err, write_err, context);
 }
 
-static bool is_settled(const struct chunk *chunk, unsigned int operand)
-{
-	if (chunk->state != CHUNK_WRITING)
-		return false;
-	return operand == chunk->job->num_dests || !((chunk->unwritten | chunk->writing) >> operand & 1);
-}
-
-struct chunk *job_first_unsettled(const struct job *job, unsigned int operand)
+struct chunk *job_first_unsettled(const struct job *job, unsigned int dest)
 {
 	struct list_head *pos;
 
 	list_for_each (pos, &job->in_flight) {
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
-		if (!is_settled(chunk, operand))
+		if ((chunk->unwritten | chunk->writing) >> dest & 1)
 			return chunk;
+	}
+	return NULL;
+}
+
+struct chunk *job_first_unreadable(const struct job *job)
+{
+	uint32_t unread = 0; /* destinations with a chunk that is not read yet */
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		if (chunk->state == CHUNK_WRITING)
+			continue;
+		if (chunk->failed >> job->num_dests & 1 && !(chunk->dests & unread))
+			return chunk;
+		unread |= chunk->dests;
 	}
 	return NULL;
 }
@@ -223,8 +250,10 @@ void job_go_on(struct job *job)
 static void attempt_done(struct job *job, struct chunk_request *done)
 {
 	struct chunk *chunk = done->chunk;
-	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0;
+	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->most_behind > 0;
 
+	if (done->operand == job->num_dests)
+		idle_end(&job->source_idle);
 	switch (chunk->state) {
 	case CHUNK_READING:
 		chunk_read_done(chunk, done);
@@ -244,6 +273,8 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	}
 	if (may_wait || job->num_failed > 0)
 		job_go_on(job);
+	if (job->most_behind > 0)
+		job_split_streams(job);
 }
 
 void job_request_done(struct job *job, struct lane_request *request)
@@ -358,6 +389,17 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
+/* Several streams read at different places; each chunk is put where it belongs. */
+static void put_in_flight(struct job *job, struct chunk *chunk)
+{
+	struct list_head *pos = job->in_flight.prev;
+
+	while (pos != &job->in_flight && container_of(pos, struct chunk, node)->offset > chunk->offset)
+		pos = pos->prev;
+	list_del(&chunk->node);
+	list_add_tail(&chunk->node, pos->next);
+}
+
 /* As much of @sectors as are whole pages and logical blocks, but one of them at least. */
 static sector_t fit(const struct job *job, sector_t sectors)
 {
@@ -369,13 +411,14 @@ static sector_t fit(const struct job *job, sector_t sectors)
 bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
+	struct stream *stream = job_next_stream(job);
 	sector_t most = chunk_sectors(job), room;
 
-	assert(job_can_start(job));
+	assert(job_can_start(job) && stream);
 	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
 		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
-	if (job->end - job->next < most)
-		most = job->end - job->next;
+	if (stream->end - stream->next < most)
+		most = stream->end - stream->next;
 	if (job->kind == JOB_COPY) {
 		room = take_pages(job, chunk, most);
 		if (room == 0)
@@ -383,17 +426,19 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 		if (room < most)
 			most = room;
 	}
-	chunk->offset = job->next;
+	chunk->stream = stream;
+	chunk->dests = stream->dests;
+	chunk->offset = stream->next;
 	chunk->count = most;
 	chunk->pending = 0;
-	chunk->unwritten = job_dest_mask(job); /* to come: nothing may free it before */
+	chunk->unwritten = chunk->dests; /* to come: nothing may free it before */
 	chunk->writing = 0;
 	chunk->written = 0;
 	chunk->failed = 0;
-	job->next += most;
+	stream->next += most;
 	if (job_is_throttled(job))
 		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
-	list_move_tail(&chunk->node, &job->in_flight);
+	put_in_flight(job, chunk);
 	if (job->kind == JOB_COPY) {
 		chunk->state = CHUNK_READING;
 		chunk->pending++;

@@ -21,6 +21,7 @@ struct lane_request;
 struct job_timer {
 	struct list_head node; /* the client's list, while it runs; of itself: it does not */
 	uint64_t due_ms;       /* the client's: of the monotonic clock */
+	struct job *job;       /* whose it is */
 };
 
 /* What all jobs of a client share. Constant while jobs exist. */
@@ -30,6 +31,7 @@ struct job_env {
 	unsigned int num_pages;	   /* in the reserve */
 	unsigned int chunk_pages;  /* a chunk's, at most */
 	unsigned int retries;	   /* further tries before a place is called bad */
+	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
