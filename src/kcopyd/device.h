@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards, so that any thread may read it. Does no I/O on the contents.
+ * opened; constant afterwards (but for cannot_zero), so that any thread may read it. Does no I/O on the contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "identity.h"
 #include "kcopyd.h"
+#include "zeros.h"
 
 struct lane;
 
@@ -25,6 +27,9 @@ struct block_device {
 	uint64_t bytes;		    /* the exact size at open */
 	unsigned int logical_block; /* bytes; a file's: 512 */
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
+	struct zeros_rules zeros;   /* which zeros are worth a request of their own */
+	bool has_lazy_holes;	    /* a file: its holes may have data that is not written back yet */
+	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */
 };
