@@ -15,6 +15,7 @@ struct dest_result {
 	sector_t written;     /* sectors, wherever they are */
 	sector_t resumed;     /* of these, how many were there already, by the map */
 	sector_t contiguous;  /* sectors, from the start */
+	sector_t zeroed;      /* of those written: without sending zeros */
 	unsigned long errors; /* areas that failed, and all that is no area */
 	sector_t failed;      /* sectors of those areas */
 	bool is_dropped;
@@ -40,6 +41,7 @@ struct report {
 	struct bad_area *areas; /* owned: not printed yet, merged with their neighbours */
 	size_t num_areas, num_told, room;
 	bool is_unsorted;
+	sector_t read; /* without holes */
 	sector_t unreadable;
 	sector_t untold; /* sectors of areas that there was no memory for */
 };
@@ -94,6 +96,26 @@ static void observe_written(void *observer, void *context, unsigned int dest, co
 	result->written += to->count;
 	result->contiguous = contiguous;
 	pthread_mutex_unlock(&report->lock);
+}
+
+static void observe_read(void *observer, void *context, const struct io_region *from)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->read += from->count;
+	pthread_mutex_unlock(&job->report->lock);
+}
+
+static void observe_zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->dests[job->numbers[dest] - 1].zeroed += to->count;
+	pthread_mutex_unlock(&job->report->lock);
 }
 
 /* Chunks end in any order; an area next to one that is still to be printed joins it. */
@@ -174,7 +196,9 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 }
 
 const struct kcopyd_observer report_observer = {
+	.chunk_read = observe_read,
 	.chunk_written = observe_written,
+	.zeroed = observe_zeroed,
 	.error = observe_error,
 };
 
@@ -329,6 +353,20 @@ static void print_good(const struct report *report, unsigned int number, bool is
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
+static void tell_transfers(const struct report *report)
+{
+	const struct guard *guard = report->guard;
+	char size[UNITS_SIZE_CHARS];
+
+	if (guard->has_source)
+		log_detail("source: %" PRIu64 " sectors (%s) read", report->read,
+			   units_format_bytes(report->read * KCOPYD_SECTOR_BYTES, size));
+	for (unsigned int number = 1; number <= guard->num_dests; number++)
+		log_detail("destination %u: %" PRIu64 " sectors (%s) zeroed without sending zeros", number,
+			   report->dests[number - 1].zeroed,
+			   units_format_bytes(report->dests[number - 1].zeroed * KCOPYD_SECTOR_BYTES, size));
+}
+
 void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
 {
 	const struct guard *guard = report->guard;
@@ -355,5 +393,6 @@ void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
 		else
 			print_good(report, number, flushed >> (number - 1) & 1, is_interrupted);
 	}
+	tell_transfers(report);
 	pthread_mutex_unlock(&report->lock);
 }

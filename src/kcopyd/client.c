@@ -25,7 +25,7 @@
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
 #define RETRIES 2u
 #define RETRY_MS 100u
-#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED | KCOPYD_SPARSE)
 
 struct kcopyd_client {
 	struct list_head node; /* clients; guarded by clients_lock */

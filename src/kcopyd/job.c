@@ -12,9 +12,19 @@
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
 #define ZERO_CHUNK_SECTORS ((sector_t)16 << 11)
 #define ZERO_CHUNKS 2u
+/* The same, where zeros have to be written. */
+#define WRITE_CHUNKS 8u
+
+/* Zeros are sent, from memory that is not the reserve's. */
+static bool sends_zeros(const struct job *job)
+{
+	return job->kind == JOB_ZERO && !(job->flags & KCOPYD_SPARSE);
+}
 
 static sector_t chunk_sectors(const struct job *job)
 {
+	if (sends_zeros(job))
+		return ZEROS_BYTES / KCOPYD_SECTOR_BYTES;
 	if (job->kind != JOB_COPY) /* no pages, so no relation to the reserve either */
 		return ZERO_CHUNK_SECTORS;
 	return (sector_t)(job->env->chunk_pages - job->env->chunk_pages % job->align_pages) * PAGE_SECTORS;
@@ -25,8 +35,10 @@ static unsigned int count_chunks(const struct job *job)
 {
 	sector_t sectors = chunk_sectors(job);
 	sector_t needed = job->end / sectors + (job->end % sectors != 0);
-	unsigned int most = job->kind == JOB_ZERO ? ZERO_CHUNKS : job->env->num_pages / job->env->chunk_pages;
+	unsigned int most = job->env->num_pages / job->env->chunk_pages;
 
+	if (job->kind == JOB_ZERO)
+		most = sends_zeros(job) ? WRITE_CHUNKS : ZERO_CHUNKS;
 	return needed < most ? (unsigned int)needed : most;
 }
 
@@ -57,23 +69,32 @@ static void init_chunk(struct job *job, struct chunk *chunk, struct chunk_reques
 	list_add_tail(&chunk->node, &job->free);
 }
 
+static void set_zero_pages(struct job *job, uint64_t *maps, size_t map_words)
+{
+	for (unsigned int i = 0; i < job->num_chunks && map_words > 0; i++)
+		job->chunks[i].zero_pages = maps + i * map_words;
+}
+
 int job_create(const struct job_env *env, const struct job_args *args, struct job **result)
 {
-	struct job head = { .env = env, .kind = args->kind, .num_dests = args->num_dests };
+	struct job head = { .env = env, .kind = args->kind, .flags = args->flags, .num_dests = args->num_dests };
 	struct chunk_request *requests;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
 	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing);
+	size_t map_words = 0;
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
 	head.end = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
+	if (args->kind == JOB_COPY && args->flags & KCOPYD_SPARSE)
+		map_words = zeros_map_words(env->chunk_pages);
+	per_chunk += map_words * sizeof(uint64_t);
 	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
 		return -ENOMEM;
 	*job = head;
-	job->flags = args->flags;
 	job->fn = args->fn;
 	job->context = args->context;
 	if (args->from)
@@ -91,6 +112,8 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
+	set_zero_pages(job, (uint64_t *)(void *)(job->narrowings + job->num_dests + 1), map_words);
+	job->data_end = job_has_extents(job) ? 0 : job->end;
 	*result = job;
 	return 0;
 }
@@ -127,12 +150,23 @@ static bool has_more(const struct job *job)
 
 bool job_can_start(const struct job *job)
 {
-	return has_more(job) && !list_is_empty(&job->free);
+	return has_more(job) && !list_is_empty(&job->free) && !job->is_asking;
+}
+
+/* Is its next chunk a part of a hole? */
+static bool is_in_hole(const struct job *job)
+{
+	return job->next < job->hole_end;
+}
+
+static bool must_ask(const struct job *job)
+{
+	return job->next >= job->data_end;
 }
 
 bool job_needs_pages(const struct job *job)
 {
-	return job->kind == JOB_COPY;
+	return job->kind == JOB_COPY && !is_in_hole(job) && !must_ask(job);
 }
 
 bool job_is_finished(const struct job *job)
@@ -214,6 +248,9 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0;
 
 	switch (chunk->state) {
+	case CHUNK_ASKING:
+		chunk_extent_told(chunk, done);
+		break;
 	case CHUNK_READING:
 		chunk_read_done(chunk, done);
 		break;
@@ -328,15 +365,36 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
+/* How long the next chunk may be at the most, in sectors. */
+static sector_t most_sectors(const struct job *job)
+{
+	sector_t most = is_in_hole(job) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
+	sector_t end = is_in_hole(job) ? job->hole_end : job->data_end;
+
+	if (end > job->end)
+		end = job->end;
+	return end - job->next < most ? end - job->next : most;
+}
+
 bool job_start_chunk(struct job *job)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
-	sector_t most = chunk_sectors(job), room;
+	sector_t most, room;
+	bool needs_pages = job_needs_pages(job);
 
 	assert(job_can_start(job));
-	if (job->end - job->next < most)
-		most = job->end - job->next;
-	if (job->kind == JOB_COPY) {
+	chunk->buffer = sends_zeros(job) ? zeros_memory : NULL;
+	chunk->num_pages = 0;
+	chunk->pending = 0;
+	chunk->writing = 0;
+	chunk->written = 0;
+	chunk->failed = 0;
+	if (must_ask(job)) {
+		job_ask_extent(job, chunk);
+		return true;
+	}
+	most = most_sectors(job);
+	if (needs_pages) {
 		room = take_pages(job, chunk, most);
 		if (room == 0)
 			return false;
@@ -345,14 +403,10 @@ bool job_start_chunk(struct job *job)
 	}
 	chunk->offset = job->next;
 	chunk->count = most;
-	chunk->pending = 0;
 	chunk->unwritten = job_dest_mask(job); /* to come: nothing may free it before */
-	chunk->writing = 0;
-	chunk->written = 0;
-	chunk->failed = 0;
 	job->next += most;
 	list_move_tail(&chunk->node, &job->in_flight);
-	if (job->kind == JOB_COPY) {
+	if (needs_pages) {
 		chunk->state = CHUNK_READING;
 		chunk->pending++;
 		chunk_read_range(chunk, 0, (uint32_t)(most * KCOPYD_SECTOR_BYTES));

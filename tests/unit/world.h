@@ -95,6 +95,7 @@ bool world_is_filled(const struct script *script, sector_t sector, char byte);
 #define IGNORE KCOPYD_IGNORE_ERROR
 #define SEQ KCOPYD_WRITE_SEQ
 #define DROP KCOPYD_DROP_FAILED
+#define SPARSE KCOPYD_SPARSE
 
 /* Rules for @count sectors from @sector, or for all with a @count of 0. */
 struct script_rule failing(int op, sector_t sector, sector_t count, int error);
