@@ -386,7 +386,8 @@ bad_source() {
 	bad_source
 	for policy in drop stop; do
 		rm -f copy new
-		filled_file copy $((3 * MIB))
+		filled_file copy $((4 * MIB))
+		filled_file new $((4 * MIB))
 		run kcopy --on-error=$policy "$bad" copy new
 		assert_status 1
 		assert_said "$bad: read of 1 sector at sector 2051: Input/output error"
@@ -394,8 +395,9 @@ bad_source() {
 		assert_said 'new: INCOMPLETE: 2051 of 6144 sectors .*written and flushed'
 		assert_same image 0 copy 0 $FIRST_BAD
 		assert_same image 0 new 0 $FIRST_BAD
+		assert_bytes copy $FIRST_BAD $((4 * MIB - FIRST_BAD))
+		assert_bytes new $FIRST_BAD $((4 * MIB - FIRST_BAD))
 	done
-	# With one page there is one chunk at a time, so nothing behind the error was under way.
 	filled_file copy $((3 * MIB))
 	run kcopy --pages=1 "$bad" copy
 	assert_status 1
@@ -484,8 +486,9 @@ bad_source() {
 	assert_status 1
 	assert_said "$bad: read of 1 sector at sector 6144: "
 	[[ $(grep -c 'read of' <<<"$output") -eq 1 ]]
-	assert_said 'READ ERROR: 1 sector could not be read; the copy ends there'
+	assert_said 'READ ERROR: 1 sector could not be read; the copy ends at the first, and nothing behind it was written'
 	assert_same image 0 copy 0 $((3 * MIB))
+	assert_zeros copy $((3 * MIB)) $((13 * MIB))
 }
 
 @test "the first and the last sector of a source are unreadable" {

@@ -175,16 +175,21 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 	return ret;
 }
 
+static bool has_zoned(const struct clone *clone)
+{
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (kcopyd_device_is_zoned(clone->guard.operands[number].bdev))
+			return true;
+	return false;
+}
+
 /*
  * Where an error ends the copy, or a destination's part in it, nothing behind it may be under way; and a zoned device is
  * written in order.
  */
 static unsigned int most_jobs(const struct clone *clone)
 {
-	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-		if (kcopyd_device_is_zoned(clone->guard.operands[number].bdev))
-			return 1;
-	return is_ignoring(clone) ? CLONE_MAX_JOBS : 1;
+	return is_ignoring(clone) && !has_zoned(clone) ? CLONE_MAX_JOBS : 1;
 }
 
 /* Is it over, whatever is still to be done? */
@@ -234,7 +239,7 @@ static int copy_pieces(struct clone *clone)
 	bool has_started = false;
 	int ret;
 
-	if (!clone->resume || !is_ignoring(clone))
+	if (!clone->resume || !is_ignoring(clone) || has_zoned(clone))
 		return copy_pass(clone, RESUME_ALL, &has_started);
 	ret = copy_pass(clone, RESUME_MISSING, &has_started);
 	return ret ? ret : copy_pass(clone, RESUME_BAD, &has_started);

@@ -57,7 +57,8 @@ int report_create(const struct guard *guard, struct resume *resume, bool is_igno
 	report->is_ignoring = is_ignoring;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
-		report->dests[number - 1].resumed = resume_count(resume, number, MAP_FLUSHED);
+		report->dests[number - 1].resumed =
+			resume_count(resume, number, MAP_FLUSHED) + resume_count(resume, number, MAP_WRITTEN);
 		report->dests[number - 1].written = report->dests[number - 1].resumed;
 	}
 	*result = report;
@@ -383,10 +384,9 @@ void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
 		log_error("%s: READ ERROR: %" PRIu64 " sector%s could not be read%s%s", guard->operands[0].name,
 			  report->unreadable, report->unreadable == 1 ? "" : "s",
 			  report->untold ? ", not all of them told above" : "",
-			  is_interrupted ? ""
-			  : report->is_ignoring
-				  ? "; zeros stand for them"
-				  : "; the copy ends there, and what is behind the first is not complete");
+			  is_interrupted	? ""
+			  : report->is_ignoring ? "; zeros stand for them"
+						: "; the copy ends at the first, and nothing behind it was written");
 	for (unsigned int number = 1; number <= guard->num_dests; number++) {
 		if (report->dests[number - 1].errors)
 			print_failed(report, number);

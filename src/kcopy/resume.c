@@ -12,6 +12,7 @@
 #include "log.h"
 #include "map.h"
 #include "resume_side.h"
+#include "resume_zones.h"
 #include "text.h"
 
 struct resume_dest {
@@ -100,7 +101,7 @@ static bool check_claim(const struct resume_dest *dest, struct operand *operand)
 	return false;
 }
 
-static void load(const struct resume *resume, struct resume_dest *dest, struct operand *operand)
+static void load(struct resume *resume, struct resume_dest *dest, struct operand *operand)
 {
 	const struct map_owner owner = owner_of(resume, dest);
 	char *message = NULL;
@@ -114,6 +115,8 @@ static void load(const struct resume *resume, struct resume_dest *dest, struct o
 		operand_problem(operand, "its map %s cannot be used: %s", dest->name,
 				message ? message : strerror(-ret));
 	free(message);
+	if (ret == 0 && !operand->is_bad && operand->bdev && kcopyd_device_is_zoned(operand->bdev))
+		resume_check_zones(resume->guard, dest->map, dest->name, operand);
 }
 
 /* 0 or -errno; a path that leads nowhere is a problem of the operand. */

@@ -88,6 +88,7 @@ static int ask_block(struct block_device *bdev, dev_t rdev)
 	if (logical_block < (int)KCOPYD_SECTOR_BYTES || logical_block % (int)KCOPYD_SECTOR_BYTES)
 		return -EINVAL;
 	bdev->is_block = true;
+	bdev->rdev = rdev;
 	bdev->logical_block = (unsigned int)logical_block;
 	bdev->direct_align = bdev->logical_block;
 	set_block_zeros(bdev);
@@ -217,6 +218,26 @@ void device_destroy(struct block_device *bdev)
 	device_release(bdev);
 	if (fd >= 0)
 		close(fd);
+}
+
+/*
+ * A disk that was removed has no size any more: del_gendisk() (block/genhd.c) has set_capacity(disk, 0). Its partitions
+ * keep theirs, but del_gendisk() takes them from sysfs. Nobody else can while one is open (BLKPG_DEL_PARTITION and
+ * BLKRRPART are answered by EBUSY), and its number is given to no other before it is closed.
+ */
+bool device_is_absent(const struct block_device *bdev)
+{
+	char path[48];
+	uint64_t bytes = 0;
+
+	if (!bdev->is_block || bdev->fd < 0)
+		return false;
+	if (ioctl(bdev->fd, BLKGETSIZE64, &bytes))
+		return errno == ENODEV || errno == ENXIO || errno == ENOMEDIUM;
+	if (bytes == 0)
+		return true;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(bdev->rdev), minor(bdev->rdev));
+	return access(path, F_OK) < 0 && errno == ENOENT && access("/sys/dev/block", F_OK) == 0;
 }
 
 bool device_is_aligned(const struct block_device *bdev, uint64_t offset, uint64_t bytes)

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "identity.h"
 #include "kcopyd.h"
@@ -19,6 +20,7 @@ struct lane;
 struct block_device {
 	int fd;		 /* owned; O_DIRECT where is_direct. -1: a virtual device */
 	int buffered_fd; /* what unaligned transfers use: fd itself, or owned: a file's, without O_DIRECT */
+	dev_t rdev;	 /* a block device's number */
 	bool is_block;	 /* else a regular file */
 	bool is_direct;	 /* transfers aligned to direct_align bypass the page cache */
 	bool is_zoned;	 /* host-managed or host-aware zones */
@@ -45,6 +47,12 @@ void device_destroy(struct block_device *bdev);
 
 /* The same, but the descriptor is its giver's again. */
 void device_release(struct block_device *bdev);
+
+/*
+ * Was the device, or for a partition its disk, removed from the kernel since it was opened? Asks the kernel alone, so
+ * it never waits for the device.
+ */
+bool device_is_absent(const struct block_device *bdev);
 
 /* Can this transfer (bytes) bypass the page cache? */
 bool device_is_aligned(const struct block_device *bdev, uint64_t offset, uint64_t bytes);

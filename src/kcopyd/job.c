@@ -148,9 +148,15 @@ static bool has_more(const struct job *job)
 	return !job->is_ended && !job->is_cancelled && job->next < job->end;
 }
 
+/* Then all that is read behind it could be of no use, and would only hold pages that others may need. */
+static bool has_read_error_waiting(const struct job *job)
+{
+	return job->narrowings[job->num_dests].num_failed > 0 && !(job->flags & KCOPYD_IGNORE_ERROR);
+}
+
 bool job_can_start(const struct job *job)
 {
-	return has_more(job) && !list_is_empty(&job->free) && !job->is_asking;
+	return has_more(job) && !list_is_empty(&job->free) && !job->is_asking && !has_read_error_waiting(job);
 }
 
 /* Is its next chunk a part of a hole? */

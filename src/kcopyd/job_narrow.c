@@ -8,8 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 
 /* Each wait for a retry is twice the last one, up to this. */
 #define RETRY_MOST_MS 5000u
@@ -66,21 +64,6 @@ bool chunk_is_narrowed(const struct chunk *chunk, unsigned int operand)
 static bool is_gone_error(int error)
 {
 	return error == -ENODEV || error == -ENXIO || error == -ENOMEDIUM || error == -ESHUTDOWN || error == -EBADF;
-}
-
-/*
- * A device that was removed answers every transfer with EIO or ENOSPC, but it has no size any more: del_gendisk()
- * (block/genhd.c) has set_capacity(disk, 0). The kernel answers without asking the device.
- */
-static bool is_absent(const struct block_device *bdev)
-{
-	uint64_t bytes = 0;
-
-	if (!bdev->is_block || bdev->fd < 0)
-		return false;
-	if (ioctl(bdev->fd, BLKGETSIZE64, &bytes))
-		return is_gone_error(-errno);
-	return bytes == 0;
 }
 
 /* -- areas --------------------------------------------------------------------------------------- */
@@ -147,7 +130,8 @@ static void attempt_failed(struct narrowing *narrowing, const struct chunk_reque
 	uint32_t start, bytes;
 
 	narrowing->error = request->error;
-	if (!is_abandoned && !is_gone_error(request->error) && is_absent(region_of(narrowing)->bdev))
+	/* A device that was removed answers every transfer with EIO or ENOSPC. */
+	if (!is_abandoned && !is_gone_error(request->error) && device_is_absent(region_of(narrowing)->bdev))
 		narrowing->error = -ENODEV;
 	if (is_abandoned || is_gone_error(narrowing->error)) {
 		start = narrow_stop_at(&narrowing->narrow, request->done);

@@ -181,11 +181,17 @@ static bool is_flushed_already(const struct job *job, unsigned int dest)
 	return false;
 }
 
+/* Nobody is to have it any more. */
+static bool is_left_out(const struct chunk *chunk)
+{
+	return chunk->job->is_ended || chunk->offset >= chunk->job->end || chunk->count == 0;
+}
+
 /* Hands a chunk's write to every destination that can have it now. */
 static void hand_out(struct chunk *chunk)
 {
 	struct job *job = chunk->job;
-	bool is_dropped = job->is_ended || chunk->offset >= job->end || chunk->count == 0;
+	bool is_dropped = is_left_out(chunk);
 
 	chunk->pending++; /* ours, so that no write can finish the chunk meanwhile */
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
@@ -206,6 +212,12 @@ static void hand_out(struct chunk *chunk)
 	chunk_put(chunk);
 }
 
+/* The first unreadable sector ends what is copied, so that nothing is written before all in front of it has been read. */
+static bool is_ended_by_read_errors(const struct job *job)
+{
+	return job->kind == JOB_COPY && !(job->flags & KCOPYD_IGNORE_ERROR);
+}
+
 void job_hand_out_waiting(struct job *job)
 {
 	struct list_head *pos, *next;
@@ -214,8 +226,12 @@ void job_hand_out_waiting(struct job *job)
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		next = pos->next;
-		if (chunk->state == CHUNK_WRITING && chunk->unwritten)
+		if (chunk->state != CHUNK_WRITING) {
+			if (is_ended_by_read_errors(job) && !is_left_out(chunk))
+				break;
+		} else if (chunk->unwritten) {
 			hand_out(chunk);
+		}
 	}
 }
 
@@ -230,7 +246,10 @@ void chunk_start_writing(struct chunk *chunk)
 	if (job->kind == JOB_COPY && chunk->count > 0 && chunk->buffer)
 		tell_read(job, chunk);
 	chunk_find_zeros(chunk);
-	hand_out(chunk);
+	if (is_ended_by_read_errors(job))
+		job_hand_out_waiting(job); /* those that waited for this one's read, too */
+	else
+		hand_out(chunk);
 }
 
 bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone)

@@ -58,6 +58,20 @@ bool kcopyd_device_is_block(const struct block_device *bdev);  /* false: a regul
 bool kcopyd_device_is_direct(const struct block_device *bdev); /* false: every transfer is page-cached */
 bool kcopyd_device_is_zoned(const struct block_device *bdev);
 
+/* The zone of a zoned device that a sector is in. */
+struct kcopyd_zone {
+	sector_t sector, count; /* of the device */
+	sector_t capacity;	/* so many of these can be written */
+	bool is_sequential;	/* at its write pointer only; else anywhere */
+	sector_t written;	/* in a sequential one: the write pointer, from its start */
+};
+
+/*
+ * What the device says of it now, which may take a while (BLKREPORTZONE). -ENOTTY: it is not zoned. -EROFS: nothing can be
+ * written there any more, and how far it was is not known.
+ */
+int kcopyd_device_zone(const struct block_device *bdev, sector_t sector, struct kcopyd_zone *zone);
+
 /*
  * Is descriptor @fd open on the same file or disk, by whatever name (a partition; a loop, device-mapper or md device
  * over it)? True also if that cannot be found out.
@@ -176,11 +190,13 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
  * (writing). -ENOMEM. A count of 0 succeeds, asynchronously. From any thread, callbacks too.
  *
  * A read error is narrowed down to logical blocks, the first one first. Without IGNORE_ERROR everything before it
- * is written and the job ends; with it, the bad ones are written as zeros. A write error is narrowed down likewise
- * (in a file to what direct I/O needs): everything before the first bad block is written, then the destination is
- * dropped or the job ends; with IGNORE_ERROR exactly the bad ones are left out. Meanwhile nothing behind the error is
- * written to that destination. One that has vanished (ENXIO, ENODEV, ENOMEDIUM; or it has no size any more, which is
- * told as ENODEV) is dropped at once, with IGNORE_ERROR, too, and so is a zoned one at its first bad block.
+ * is written, nothing behind it, and the job ends; with it, the bad ones are written as zeros. A write error is
+ * narrowed down likewise (in a file to what direct I/O needs): everything before the first bad block is written, then
+ * the destination is dropped or the job ends; with IGNORE_ERROR exactly the bad ones are left out. Meanwhile nothing
+ * behind the error is written to that destination. One that has vanished (ENXIO, ENODEV, ENOMEDIUM; or the kernel has
+ * removed it, which is told as ENODEV) is dropped at once, with IGNORE_ERROR, too, and so is a zoned one at its first
+ * bad block. What a sequential zone holds already, before its write pointer and equal to what was to be written, is no
+ * error.
  *
  * Where nothing succeeds any more less is tried: after 16 bad blocks in a row there are no retries, and after 256 a
  * range that fails as a whole is called bad as a whole if its last, its first and its middle block fail, too.

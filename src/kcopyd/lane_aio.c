@@ -173,6 +173,8 @@ static unsigned int collect(struct lane_aio *aio, struct lane_event *events, uns
 		/* Refused as direct I/O, only not at once. */
 		if (result == -EINVAL || result == -EOPNOTSUPP)
 			result = lane_sync_execute(aio->bdev, request);
+		else
+			result = lane_sync_count_done(aio->bdev, request, result);
 		events[count].request = request;
 		events[count++].result = result;
 	}

@@ -9,6 +9,7 @@
 
 #include "device.h"
 #include "holes.h"
+#include "zones.h"
 
 struct lane_sync {
 	struct block_device *bdev; /* borrowed */
@@ -24,6 +25,19 @@ static int64_t zero(struct block_device *bdev, struct lane_request *request, uin
 	request->is_written |= made.is_written;
 	request->zero_end = made.zero_end;
 	return ret;
+}
+
+int64_t lane_sync_count_done(const struct block_device *bdev, const struct lane_request *request, int64_t result)
+{
+	uint64_t written;
+
+	if (result >= 0 || !bdev->is_zoned || result == -EINTR || result == -EAGAIN)
+		return result;
+	if (request->op != LANE_WRITE && request->op != LANE_ZERO)
+		return result;
+	written = zones_find_written(bdev, request->offset + request->done, request->bytes - request->done,
+				     request->buffer ? request->buffer + request->done : NULL);
+	return written > 0 ? (int64_t)written : result;
 }
 
 static int64_t transfer(int fd, const struct lane_request *request, uint64_t offset, uint64_t bytes)
@@ -63,7 +77,7 @@ int64_t lane_sync_execute(struct block_device *bdev, struct lane_request *reques
 		ret = (int64_t)bytes;
 		break;
 	}
-	return ret;
+	return lane_sync_count_done(bdev, request, ret);
 }
 
 int lane_sync_create(struct block_device *bdev, void **engine)

@@ -16,4 +16,10 @@ int lane_sync_create(struct block_device *bdev, void **engine);
 /* One attempt at what is left of @request, here and now: bytes moved (0 for a flush), or -errno. */
 int64_t lane_sync_execute(struct block_device *bdev, struct lane_request *request);
 
+/*
+ * @result is what an engine got for one attempt: of a write that failed on a zoned device, the bytes that are written all the
+ * same (see zones_find_written()), as if it had been short; else just that.
+ */
+int64_t lane_sync_count_done(const struct block_device *bdev, const struct lane_request *request, int64_t result);
+
 #endif

@@ -289,6 +289,43 @@ static void nothing_behind_an_error_is_written_before_it_is_settled(void **state
 	world_destroy(world);
 }
 
+/*
+ * The second chunk waits to be read again; what is behind it is not read in vain, with pages that others can use: those of
+ * the first chunk, as soon as it is written.
+ */
+static void nothing_more_is_read_behind_a_read_error_that_is_not_settled(void **state)
+{
+	enum { SECTORS = 2048 };
+	struct world *world = world_create(4 * 256, 1, 8 << 20); /* four chunks */
+	struct outcome outcome = { 0 }, other = { 0 };
+	sector_t n;
+
+	(void)state;
+	client_set_retry_wait(world->kc, FOR_EVER_MS);
+	script_add(world->source, failing(LANE_READ, SECTORS, 1, EIO));
+	script_add(world->source, holding(LANE_READ, SECTORS, 1));
+	script_add(world->dests[0], holding(LANE_WRITE, 8, 1));
+	assert_int_equal(world_start(world, 0, 6 * SECTORS, 0, &outcome), 0);
+	script_wait_held(world->dests[0], 1);
+	script_wait_done(world->source, 3);
+	script_let_go(world->source);
+	wait_alone(world->source, SECTORS);
+	script_let_go(world->dests[0]);
+	assert_int_equal(world_start(world, 6 * SECTORS, SECTORS, 0, &other), 0);
+	world_wait(world, &other);
+	assert_int_equal(other.read_err, 0);
+	assert_int_equal(count_tries(world->source, 4 * SECTORS).good, 0);
+	kcopyd_client_cancel(world->kc);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.read_err, 1);
+	assert_int_equal(outcome.write_err, 0);
+	assert_int_equal(count_tries(world->source, 4 * SECTORS).good, 0);
+	assert_int_equal(world_contiguous(world, &outcome, 0), SECTORS);
+	for (n = SECTORS; n < 6 * SECTORS; n++)
+		assert_true(world_is_filled(world->dests[0], 8 + n, SCRIPT_BLANK));
+	world_destroy(world);
+}
+
 /* It fails, and takes its time over each try. */
 static void a_slow_failing_disk_does_not_stop_the_other_lanes(void **state)
 {
@@ -551,6 +588,40 @@ static void a_zoned_destination_is_dropped_at_its_first_bad_block(void **state)
 	world_destroy(world);
 }
 
+/* Of a write that fails in its middle a part was carried out, which moves the write pointer: nothing of that comes again. */
+static void on_a_zoned_destination_nothing_is_written_twice(void **state)
+{
+	struct world *world = world_create(PAGES, 1, DISK);
+	struct script *zoned = script_open(DISK, SECTOR, true, 8);
+	struct io_region from = world_source(world, 0, COUNT);
+	struct io_region dest = { .bdev = zoned->bdev, .sector = 0, .count = COUNT };
+	struct script_rule rule = failing(LANE_WRITE, BAD, 1, EIO);
+	struct outcome outcome = { .world = world };
+	uint64_t pointer = 0;
+	sector_t n;
+
+	(void)state;
+	/* The write, what is left of it, its halves, the sector alone; then it goes away. */
+	rule.what = SCRIPT_FAIL_AT;
+	rule.times = 5;
+	script_add(zoned, rule);
+	assert_int_equal(kcopyd_copy(world->kc, &from, 1, &dest, DROP, world_notify, &outcome), 0);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.write_err, 0);
+	assert_int_equal(count_told(world), 0);
+	for (n = 0; n < COUNT; n++)
+		assert_true(world_is_same(world->source, n, zoned, n));
+	for (size_t i = 0; i < zoned->num_entries; i++) {
+		if (!zoned->record[i].is_end)
+			continue;
+		assert_int_equal(zoned->record[i].offset, pointer);
+		if (zoned->record[i].result > 0)
+			pointer += (uint64_t)zoned->record[i].result;
+	}
+	script_destroy(zoned);
+	world_destroy(world);
+}
+
 /* -- dead ---------------------------------------------------------------------------------------- */
 
 #define LARGE_DISK (8u << 20)
@@ -643,6 +714,7 @@ int main(void)
 		cmocka_unit_test(areas_with_different_errors_are_told_apart),
 		cmocka_unit_test(a_wait_for_a_retry_holds_up_nobody_else),
 		cmocka_unit_test(nothing_behind_an_error_is_written_before_it_is_settled),
+		cmocka_unit_test(nothing_more_is_read_behind_a_read_error_that_is_not_settled),
 		cmocka_unit_test(a_slow_failing_disk_does_not_stop_the_other_lanes),
 		cmocka_unit_test(destroying_a_client_waits_for_its_retries),
 		cmocka_unit_test(a_cancel_ends_every_wait_at_once),
@@ -651,6 +723,7 @@ int main(void)
 		cmocka_unit_test(a_destination_that_vanishes_is_dropped_at_once),
 		cmocka_unit_test(when_every_destination_has_vanished_the_job_ends),
 		cmocka_unit_test(a_zoned_destination_is_dropped_at_its_first_bad_block),
+		cmocka_unit_test(on_a_zoned_destination_nothing_is_written_twice),
 		cmocka_unit_test(going_past_a_dead_device_costs_no_try_per_block),
 		cmocka_unit_test(dropping_a_dead_device_costs_few_tries),
 		cmocka_unit_test(the_bad_part_of_what_is_zeroed_is_exact),

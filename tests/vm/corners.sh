@@ -131,7 +131,7 @@ read_error_far() {
 	assert_said "INCOMPLETE: 3172 of $SECTORS sectors"
 	assert_holds /dev/ram1 0 $SECTORS
 }
-known 'and nothing behind it is' read_error_far
+check 'and nothing behind it is' read_error_far
 
 # kernel: (1, 0x0); sector 1023 is zeros, too, or all from 100 on, or it is what the memory held before.
 ignored_read_error() {

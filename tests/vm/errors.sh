@@ -402,16 +402,16 @@ need sd_mod 'scsi_debug dev_size_mb=4 delay=0'
 arrange ramdisks 4 4
 arrange pulled
 
-# Retried sector by sector it would take hours.
+# pulled_destination DISK|PARTITION ERROR. Retried sector by sector it would take hours.
 pulled_destination() {
 	local before wrote
-	begin kcopy --retries=1000 -p 64 /dev/ram0 /dev/ram1 "/dev/$sd" /dev/ram2
-	before=$(transfers "/dev/$sd" write)
-	until_true 20 more_transfers "/dev/$sd" write $((before + 1))
+	begin kcopy --retries=1000 -p 64 /dev/ram0 /dev/ram1 "/dev/$1" /dev/ram2
+	before=$(transfers "/dev/$1" write)
+	until_true 20 more_transfers "/dev/$1" write $((before + 1))
 	pull
 	finish
 	assert_status 4
-	assert_said "$sd: FAILED: write of [0-9]+ sectors at sector [0-9]+: $GONE"
+	assert_said "$1: FAILED: write of [0-9]+ sectors at sector [0-9]+: $2"
 	[[ $output =~ FAILED:.*'wrote '([0-9]+)' of' ]]
 	wrote=${BASH_REMATCH[1]}
 	((0 < wrote && wrote < SECTORS)) || fail 'it was not in the middle'
@@ -419,7 +419,35 @@ pulled_destination() {
 	assert_holds /dev/ram1 0 $SECTORS
 	assert_holds /dev/ram2 0 $SECTORS
 }
-check 'a destination that is pulled out is dropped at once, and the others are complete' pulled_destination
+check 'a destination that is pulled out is dropped at once, and the others are complete' pulled_destination "$sd" "$GONE"
+
+# A partition of a disk that is gone keeps its size, and answers everything with EIO.
+scene
+need sd_mod 'scsi_debug dev_size_mb=8 delay=0 num_parts=1'
+arrange ramdisks 4 4
+arrange pulled
+arrange waitfor "/dev/${sd}1"
+check 'a destination that is a partition of a disk that is pulled out is dropped at once, too' \
+	pulled_destination "${sd}1" 'No such device;'
+
+scene
+need sd_mod 'scsi_debug dev_size_mb=8 delay=0 num_parts=1'
+arrange ramdisks 4 4
+arrange pulled
+arrange waitfor "/dev/${sd}1"
+
+pulled_partition() {
+	local before
+	begin kcopy --retries=1000 -p 64 "/dev/${sd}1:0+$SECTORS" /dev/ram1
+	before=$(transfers "/dev/${sd}1" read)
+	until_true 20 more_transfers "/dev/${sd}1" read $((before + 4))
+	pull
+	finish
+	assert_status 1
+	assert_said "${sd}1: read of [0-9]+ sectors at sector [0-9]+: No such device$"
+	assert_said "ram1: INCOMPLETE: [0-9]+ of $SECTORS sectors.* flushed"
+}
+check 'and a source that is one ends the copy at once' pulled_partition
 
 scene
 need sd_mod 'scsi_debug dev_size_mb=4 delay=0'

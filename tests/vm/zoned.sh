@@ -9,6 +9,8 @@
 . "${0%/*}/lib.bash"
 
 ZONE=2048 # sectors: 1 MiB
+RANDOM=${KCOPY_TEST_SEED:=$((RANDOM % 32768))}
+echo "# KCOPY_TEST_SEED=$KCOPY_TEST_SEED"
 
 # zoned NAME KEY=VALUE...: a new disk /dev/NAME of 16 zones, the first two of them conventional.
 zoned() {
@@ -63,10 +65,34 @@ check 'fails with bit 1 where a zone is not written up to there' \
 	fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((13 * ZONE + 64))
 check 'fails far behind the write pointer, with much data' \
 	fails 2 nullb0 /dev/ram0:0+$((ZONE / 2)) /dev/nullb0:$((13 * ZONE + ZONE / 2))
-check 'fails with bit 1 in a zone that is full' fails 2 nullb0 /tmp/image:0+64 /dev/nullb0:$((3 * ZONE))
+check 'fails with bit 1 in a zone that is full' fails 2 nullb0 /tmp/image:2048+64 /dev/nullb0:$((3 * ZONE))
 check 'fails with bit 1 over what a zone holds' fails 2 nullb0 /dev/ram0:0+64 /dev/nullb0:$((11 * ZONE))
 check 'fails with bit 1 with --on-error=ignore, too' \
 	fails 2 nullb0 --on-error=ignore /tmp/image:0+1024 /dev/nullb0:$((13 * ZONE + 64))
+
+# They cannot be written, and need not be: whoever wrote them, they are there.
+there_already() {
+	remember
+	run kcopy /tmp/image:100+1000 /dev/nullb0:$((3 * ZONE + 100))
+	assert_status 0
+	assert_unchanged
+}
+check 'what a zone holds already is there' there_already
+there_in_part() {
+	content /tmp/image 0 700 /tmp/expected
+	run kcopy /tmp/image:0+500 /dev/nullb0:$((15 * ZONE))
+	run kcopy /tmp/image:0+700 /dev/nullb0:$((15 * ZONE))
+	assert_status 0
+	assert_holds /dev/nullb0 $((15 * ZONE)) 700
+	# One sector is another one.
+	cp /tmp/image /tmp/other
+	dd if=/dev/ram1 of=/tmp/other bs=512 seek=650 count=1 conv=notrunc status=none
+	forget
+	fails 2 "at sector $((15 * ZONE + 650)):.*wrote 650 of 900" /tmp/other:0+900 /dev/nullb0:$((15 * ZONE))
+	blkzone reset -o $((15 * ZONE)) -c 1 /dev/nullb0
+	forget
+}
+check 'what a zone holds of it in part is there, and the rest is written' there_in_part
 
 beside() {
 	content /dev/nullb0 $((13 * ZONE)) $ZONE /tmp/before
@@ -174,7 +200,7 @@ write_error() {
 check 'a write error ends it where the zone is written to, with its own bit only, whatever the policy' write_error
 
 # The kernel makes several requests of one write here (127 KiB each), and some were carried out when one failed.
-known 'a write error in the middle of a write, too' fails_at 8 333 drop
+check 'a write error in the middle of a write, too' fails_at 8 333 drop
 
 is_begun() {
 	[[ $(pointer /dev/nullb0 "$1") -gt 0 ]]
@@ -193,7 +219,33 @@ goes_away() {
 	assert_holds /dev/nullb0 $(($1 * ZONE)) $ZONE
 }
 check 'a write error that goes away is none, and all is in order' goes_away 9 200
-known 'one in the middle of a write that goes away is none' goes_away 12 333
+check 'one in the middle of a write that goes away is none' goes_away 12 333
+
+# crosses ZONE SECTOR: one write goes to two zones, and this sector of the second one fails.
+crosses() {
+	local first=$(($1 * ZONE)) at=$((($1 + 1) * ZONE + $2))
+	run kcopy /dev/ram0:0+1000 /dev/nullb0:$first
+	failing + $at-$at
+	run kcopy --retries=0 /dev/ram0:1000+$((ZONE + 500)) /dev/nullb0:$((first + 1000))
+	failing - $at-$at
+	assert_status 2
+	assert_said "write of [0-9]+ sectors? at sector $at: .*; wrote $((at - first - 1000)) of"
+	[[ $(pointer /dev/nullb0 $(($1 + 1))) -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 $(($1 + 1)))"
+	content /tmp/random0 0 $((at - first)) /tmp/expected
+	assert_holds /dev/nullb0 $first $((at - first))
+}
+check 'and one in a write that crosses into the next zone' crosses 13 300
+
+# Conventional zones are written anywhere, and failures in them are narrowed down as ever.
+conventional() {
+	failing + 400-402
+	run kcopy --retries=0 --on-error=ignore /dev/ram0:0+3000 /dev/nullb0:100
+	failing - 400-402
+	assert_status 2
+	content /tmp/random0 0 300 /tmp/expected
+	assert_holds /dev/nullb0 100 300
+}
+check 'a write error in a conventional zone' conventional
 
 # kcopyd (Linux 6.1) never comes to an end here.
 read_error() {
@@ -213,6 +265,143 @@ read_error() {
 }
 check 'a read error ends it there, and with ignore it goes on' read_error
 
+# -- resumed -------------------------------------------------------------------------------------
+
+scene
+need 'null_blk nr_devices=0' blkzone dmsetup dm-mod dm-delay
+arrange ramdisks 1 4
+arrange zoned nullb0
+
+# has_zones ZONE SECTORS: what the source has from its start on, and the write pointers are behind that.
+has_zones() {
+	content /tmp/random0 0 "$2" /tmp/expected
+	assert_holds /dev/nullb0 $(($1 * ZONE)) "$2"
+	[[ $(($2 % ZONE)) -eq 0 || $(pointer /dev/nullb0 $(($1 + $2 / ZONE))) -eq $(($2 % ZONE)) ]] || fail 'more was written'
+}
+
+# broken_off ZONE SIGNAL: a copy of three zones ends so when it has written the first 3000 sectors.
+broken_off() {
+	rm -f /tmp/map
+	gated slow /dev/ram0 3000 8192
+	begin kcopy --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($1 * ZONE))
+	until_true 20 wrote "$1" $((3000 / 256 * 256))
+	kill "-$2" "$(pidof kcopy)"
+	[[ $2 = KILL ]] || until_true 20 grep -q 'ending in order' /tmp/said
+	hangs_no_more slow-gate
+	finish
+	dmsetup remove slow
+	dmsetup remove slow-gate
+	linear slow /dev/ram0 0 8192
+	[[ $(pointer /dev/nullb0 $(($1 + 2))) -eq 0 ]] || fail 'it was not in the middle'
+}
+
+# wrote ZONE SECTORS, or more: so many are a whole zone and a part of the next
+wrote() {
+	(($(pointer /dev/nullb0 $(($1 + 1))) >= $2 - ZONE))
+}
+
+# resumes ZONE: where it was broken off
+resumes() {
+	run kcopy --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($1 * ZONE))
+	assert_status 0
+	has_zones "$1" $((3 * ZONE))
+	assert_said "nullb0: $((3 * ZONE)) sectors .*written and flushed, [0-9]+ of them before"
+	dmsetup remove slow
+}
+
+interrupted() {
+	broken_off 2 TERM
+	assert_status 143
+	grep -q ' +$' /tmp/map
+	resumes 2
+}
+check 'an interrupted copy goes on at the write pointer' interrupted
+
+# Of what was written nothing was flushed; it is compared.
+killed() {
+	broken_off 5 KILL
+	! grep -q ' +$' /tmp/map || fail 'it was flushed'
+	resumes 5
+}
+check 'one that was killed, behind what its map knows, too' killed
+
+# cannot_resume PATTERN ZONE
+cannot_resume() {
+	cp /tmp/map /tmp/map.before
+	disks=(/dev/nullb0)
+	forget
+	refuses "$1" --map=/tmp/map -p 64 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$(($2 * ZONE))
+	cmp /tmp/map /tmp/map.before
+	assert_said 'reset its zones .blkzone reset. and remove the map'
+}
+
+other_source() {
+	broken_off 8 KILL
+	dd if=/dev/urandom of=/dev/ram0 bs=512 seek=2500 count=1 oflag=direct status=none
+	cannot_resume "sector $((8 * ZONE + 2500)) was written after its map was saved, and is not what the source holds" 8
+	cat /tmp/random0 >/dev/ram0
+	fresh
+	resumes 8
+}
+check 'but not behind what the source does not hold' other_source
+
+reset_zone() {
+	broken_off 11 TERM
+	blkzone reset -o $((12 * ZONE)) -c 1 /dev/nullb0
+	cannot_resume "goes on at sector [0-9]+, but the zone there is written up to $((12 * ZONE)) only" 11
+	rm /tmp/map
+	blkzone reset -o $((11 * ZONE)) -c 1 /dev/nullb0
+	run kcopy --map=/tmp/map /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$((11 * ZONE))
+	assert_status 0
+	has_zones 11 $((3 * ZONE))
+	dmsetup remove slow
+}
+check 'and not into a zone that has lost what its map claims' reset_zone
+
+unreadable() {
+	local start=$((2 * ZONE))
+	blkzone reset -o $start -c 14 /dev/nullb0
+	rm -f /tmp/map
+	dm slow '0 3172 linear /dev/ram0 0' '3172 1 error' '3173 5019 linear /dev/ram0 3173'
+	run kcopy --map=/tmp/map --retries=0 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	[[ $(pointer /dev/nullb0 3) -eq $((3172 - ZONE)) ]] || fail "the write pointer is at $(pointer /dev/nullb0 3)"
+	# What could not be read comes first, as it must.
+	run kcopy --map=/tmp/map --retries=0 --on-error=ignore /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	cat /tmp/random0 >/tmp/image
+	dd if=/dev/zero of=/tmp/image bs=512 seek=3172 count=1 conv=notrunc status=none
+	content /tmp/image 0 $((3 * ZONE)) /tmp/expected
+	assert_holds /dev/nullb0 $start $((3 * ZONE))
+	cannot_resume "sector $((start + 3172)), which could not be read, cannot be written again" 2
+	# Where nothing was written behind it, it can be.
+	blkzone reset -o $start -c 3 /dev/nullb0
+	rm /tmp/map
+	run kcopy --map=/tmp/map --retries=0 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$start
+	assert_status 1
+	dmsetup remove slow
+	linear slow /dev/ram0 0 8192
+	resumes 2
+}
+check 'what could not be read is written at the write pointer, and nowhere else' unreadable
+
+# The disk takes nothing that is not in order, so whatever ends well was.
+at_random() {
+	local turn
+	blkzone reset -o $((5 * ZONE)) -c 3 /dev/nullb0
+	rm -f /tmp/map
+	dm slow '0 8192 delay /dev/ram0 0 40'
+	for turn in 1 2 3 4; do
+		begin kcopy --map=/tmp/map -p 32 /dev/mapper/slow:0+$((3 * ZONE)) /dev/nullb0:$((5 * ZONE))
+		usleep $((RANDOM * 20))
+		kill -KILL "$(pidof kcopy)" || true
+		finish
+		echo "turn $turn: $(blkzone report -o $((5 * ZONE)) -c 3 /dev/nullb0)"
+	done
+	resumes 5
+}
+check 'killed at any time, again and again, it ends complete' at_random
+
 # -- through device-mapper, with smaller zones, with larger blocks -------------------------------
 
 scene
@@ -222,7 +411,23 @@ arrange zoned nullb0
 arrange linear zones /dev/nullb0 $((4 * ZONE)) $((4 * ZONE))
 disks=(/dev/nullb0)
 check 'copies through device-mapper' copies /tmp/image 0 $((2 * ZONE + 100)) /dev/mapper/zones $ZONE
-check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/mapper/zones:8
+
+# through_dm ZONE SECTOR: of the disk; the device has it 4 zones before.
+through_dm() {
+	local at=$(($1 * ZONE + $2))
+	echo "+$at-$at" >/sys/kernel/config/nullb/nullb0/badblocks
+	run kcopy --retries=0 /tmp/image:0+$ZONE /dev/mapper/zones:$((($1 - 4) * ZONE))
+	assert_status 2
+	assert_said "zones: FAILED: write of [0-9]+ sectors? at sector $((at - 4 * ZONE)): .*; wrote $2 of"
+	[[ $(pointer /dev/nullb0 "$1") -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 "$1")"
+	echo "-$at-$at" >/sys/kernel/config/nullb/nullb0/badblocks
+	run kcopy /tmp/image:"$2"+$((ZONE - $2)) /dev/mapper/zones:$((at - 4 * ZONE))
+	assert_status 0
+	content /tmp/image 0 $ZONE /tmp/expected
+	assert_holds /dev/mapper/zones $((($1 - 4) * ZONE)) $ZONE
+}
+check 'a write error in the middle of a write, through device-mapper' through_dm 4 777
+check 'fails through device-mapper' fails 2 'mapper/zones' /tmp/image:0+64 /dev/mapper/zones:$((3 * ZONE + 808))
 
 scene
 need 'null_blk nr_devices=0' blkzone
