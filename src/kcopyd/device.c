@@ -62,9 +62,13 @@ static void set_block_zeros(struct block_device *bdev)
 	bdev->zeros.least = bdev->zeros.align;
 }
 
+/* To read zeros is faster than to ask for every small hole. */
+#define FILE_LEAST_HOLE ((uint64_t)128 << 10)
+
 /* In a file every block counts, that takes no space then. */
 static void set_file_zeros(struct block_device *bdev, blksize_t block)
 {
+	bdev->hole_least = FILE_LEAST_HOLE;
 	bdev->zeros.align = larger(KCOPYD_PAGE_BYTES, bdev->direct_align);
 	if (block > KCOPYD_PAGE_BYTES && block <= FILE_MOST_BLOCK && (block & (block - 1)) == 0)
 		bdev->zeros.align = larger(bdev->zeros.align, (uint32_t)block);

@@ -30,6 +30,7 @@ struct block_device {
 	unsigned int logical_block; /* bytes; a file's: 512 */
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
 	struct zeros_rules zeros;   /* which zeros are worth a request of their own */
+	uint64_t hole_least;	    /* bytes: a file's holes that are smaller count as data; 0: it is not asked */
 	bool has_lazy_holes;	    /* a file: its holes may have data that is not written back yet */
 	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */

@@ -52,7 +52,7 @@ void holes_find(const struct block_device *bdev, uint64_t offset, uint64_t end, 
 	data = next_data(bdev, offset, end);
 	if (data < 0)
 		return;
-	if ((uint64_t)data - offset >= HOLES_LEAST || (uint64_t)data == end)
+	if ((uint64_t)data - offset >= bdev->hole_least || (uint64_t)data == end)
 		*hole_end = (uint64_t)data;
 	for (int step = 0; (uint64_t)data < end; step++) {
 		*data_end = (uint64_t)data;
@@ -65,7 +65,7 @@ void holes_find(const struct block_device *bdev, uint64_t offset, uint64_t end, 
 		data = next_data(bdev, (uint64_t)hole, end);
 		if (data < 0)
 			return;
-		if ((uint64_t)data - (uint64_t)hole >= HOLES_LEAST) {
+		if ((uint64_t)data - (uint64_t)hole >= bdev->hole_least) {
 			*data_end = (uint64_t)hole;
 			return;
 		}

@@ -11,9 +11,6 @@
 
 struct block_device;
 
-/* Bytes: holes that are smaller count as data. To read zeros is faster than to ask for every one. */
-#define HOLES_LEAST ((uint64_t)128 << 10)
-
 /*
  * What a source file has from byte @offset to byte @end: first a hole, up to @hole_end (@offset: none), then data, up to
  * @data_end; what is behind that was not looked at. What cannot be told is data. Both are what the file system says of

@@ -296,7 +296,8 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
-	request->num_pages = chunk->num_pages;
+	/* The device cannot touch what it was not given. */
+	request->num_pages = request->lane.buffer ? chunk->num_pages : 0;
 	if (request->num_pages)
 		pages_hold(job->env->pages, request->first_page, request->num_pages);
 	job->num_orphans++;

@@ -8,8 +8,6 @@
 
 #include <errno.h>
 
-#include "holes.h"
-
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 
 /* -- holes --------------------------------------------------------------------------------------- */
@@ -17,8 +15,8 @@
 /* The source is asked: a file that is large enough to have holes. */
 bool job_has_extents(const struct job *job)
 {
-	return job->kind == JOB_COPY && job->flags & KCOPYD_SPARSE && !job->from.bdev->is_block &&
-	       job->end * KCOPYD_SECTOR_BYTES >= HOLES_LEAST;
+	return job->kind == JOB_COPY && job->flags & KCOPYD_SPARSE && job->from.bdev->hole_least > 0 &&
+	       job->end * KCOPYD_SECTOR_BYTES >= job->from.bdev->hole_least;
 }
 
 void job_ask_extent(struct job *job, struct chunk *chunk)

@@ -82,10 +82,12 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 		  uint64_t bytes)
 {
 	struct list_head one;
+	bool has_buffer;
 
 	request->lane.offset += start;
 	request->lane.bytes = bytes;
-	request->lane.buffer = chunk->buffer ? chunk->buffer + start : NULL;
+	has_buffer = request->lane.op == LANE_READ || request->lane.op == LANE_WRITE;
+	request->lane.buffer = has_buffer ? chunk->buffer + start : NULL;
 	request->lane.done = 0;
 	request->lane.error = 0;
 	request->lane.stalls = 0;

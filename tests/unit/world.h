@@ -16,7 +16,7 @@
 #define SECTOR 512u
 #define MAX_TOLD 65536u
 
-enum told_kind { TOLD_READ, TOLD_WRITTEN, TOLD_ERROR };
+enum told_kind { TOLD_READ, TOLD_WRITTEN, TOLD_ZEROED, TOLD_ERROR };
 
 struct told {
 	enum told_kind kind;
