@@ -44,10 +44,11 @@ static int clear_direct(int fd)
 }
 
 /*
- * A request of its own for zeros costs a device about as much as this much data: on average it must not be slower than to
- * write them.
+ * On a device a request of its own for zeros costs as much as to write so many: data and zeros in turns, over a loop device,
+ * took 1.5 times as long with runs of 64 KiB, 1.2 with 128, and as long with 256.
  */
-#define BLOCK_LEAST_ZEROS ((uint32_t)64 << 10)
+#define BLOCK_LEAST_ZEROS ((uint32_t)256 << 10)
+#define BLOCK_ALIGN_ZEROS ((uint32_t)64 << 10)
 /* What a file system's blocks are at the most; what it calls so and is larger is a good size for a transfer. */
 #define FILE_MOST_BLOCK 65536u
 
@@ -58,8 +59,8 @@ static uint32_t larger(uint32_t a, uint32_t b)
 
 static void set_block_zeros(struct block_device *bdev)
 {
-	bdev->zeros.align = larger(BLOCK_LEAST_ZEROS, bdev->logical_block);
-	bdev->zeros.least = bdev->zeros.align;
+	bdev->zeros.align = larger(BLOCK_ALIGN_ZEROS, bdev->logical_block);
+	bdev->zeros.least = larger(BLOCK_LEAST_ZEROS, bdev->logical_block);
 }
 
 /* To read zeros is faster than to ask for every small hole. */
