@@ -394,7 +394,7 @@ preload_new() {
 	printf '{' >short
 	random_file random 4096
 	for file in other short random; do
-		refuses "^kcopy: $file: exists and is no plan of kcopy's; it is not overwritten: name another file$" \
+		refuses "^kcopy: $file: exists and is no plan or report of kcopy's; it is not overwritten: name another file$" \
 			--dry-run --json="$file" source new
 	done
 	: >empty

@@ -268,7 +268,7 @@ assert_plan() {
 	assert_plan '.dry_run == true and .status == 128 and (.kcopy | type) == "string" and (.operands | length) == 5'
 	# Every operand has every key.
 	assert_plan '[.operands[] | keys] | unique == [["direct_io", "kernel_name", "kind", "logical_block_bytes", "model",
-		"number", "operand", "partition", "path", "refused", "region", "role", "serial", "size_bytes",
+		"number", "operand", "partition", "path", "reasons", "refused", "region", "role", "serial", "size_bytes",
 		"stable_name", "whole_name", "would_lose", "wwn", "zoned"]]'
 	assert_plan '[.operands[].number] == [0, 1, 2, 3, 4]'
 	assert_plan '[.operands[].kind] == ["file", "disk", "partition", "disk", "new-file"]'
@@ -335,8 +335,6 @@ assert_plan() {
 	assert_refused '/dev/null: the plan is written to regular files only'
 	run kcopy -n --json=nowhere/plan source old
 	assert_refused 'nowhere/plan: the plan cannot be written'
-	run kcopy --json source old
-	assert_refused -- '--json: only for the plan'
 	# What stands behind it is an operand.
 	run kcopy -n --json source old
 	assert_status 0

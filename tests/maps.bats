@@ -643,7 +643,7 @@ half() {
 	run kcopy --map=full/map source copy
 	assert_status 0
 	assert_said 'warning: full/map: the map cannot be saved: No space left on device'
-	assert_said 'warning: not every map is saved'
+	assert_said 'copy: its map full/map is NOT saved: No space left on device'
 	assert_same source 0 copy 0 $MIB
 	[[ -z $(find full -name '*map*') ]]
 

@@ -383,7 +383,7 @@ disk_4k_new() {
 	small=$loop
 	image_mounted busy mounted
 	refuses_saying "missing/new: cannot be created: its directory: No such file or directory" \
-		"$loop: is in use: mounted on $scratch/mounted; release it first" \
+		"$loop: is in use: mounted on $scratch/mounted; release it first (umount $scratch/mounted)" \
 		"$small: is too small: 24 KiB (48 sectors) from sector 2000 on, 64 KiB (128) are needed" \
 		"image: would overwrite its partition table (gpt, 3 partitions); $force" \
 		"$loop: would overwrite its $what" "$full" -- \
@@ -454,7 +454,7 @@ disk_4k_new() {
 	need_tool mkfs.ext4
 	local place=$'a \\b\nc'
 	image_mounted image "$place"
-	local busy="is in use: mounted on $scratch/a \\\\b\\nc; release it first"
+	local busy="is in use: mounted on $scratch/a \\\\b\\nc; release it first (umount $scratch/a \\\\b\\nc)"
 	# Nothing is said of --force: it does not do it.
 	refuses_saying "$loop: $busy" "$loop: would overwrite its $what" -- source "$loop"
 	refuses_saying "$loop: $busy" -- --force source new "$loop:1000"
@@ -465,7 +465,7 @@ disk_4k_new() {
 	mkdir second
 	mount --bind "$place" second
 	umount "$place"
-	refuses_saying "$loop: is in use: mounted on $scratch/second; release it first" -- --force source "$loop"
+	refuses_saying "$loop: is in use: mounted on $scratch/second; release it first (umount $scratch/second)" -- --force source "$loop"
 	umount second
 	run kcopy --force source "$loop"
 	assert_status 0
@@ -480,17 +480,17 @@ disk_4k_new() {
 	partitions_add "$loop"
 	mkdir mounted
 	mount -o ro "${loop}p2" mounted
-	refuses_saying "${loop}p2: is in use: mounted on $scratch/mounted; release it first" -- --force source "${loop}p2"
-	refuses_saying "$loop: is in use: its partition ${loop}p2 is mounted on $scratch/mounted; release it first" -- \
+	refuses_saying "${loop}p2: is in use: mounted on $scratch/mounted; release it first (umount $scratch/mounted)" -- --force source "${loop}p2"
+	refuses_saying "$loop: is in use: its partition ${loop}p2 is mounted on $scratch/mounted; release it first (umount $scratch/mounted)" -- \
 		--force source "$loop:512" "${loop}p1:500"
 	umount mounted
 	# The file system itself, by another name of its place.
 	local other
 	other=$(loop_new "$scratch/image" -o 1048576 --sizelimit 1048576)
 	mount -o ro "$other" mounted
-	refuses_saying "${loop}p2: is in use: it is $other, too, which is mounted on $scratch/mounted; release it first" -- \
+	refuses_saying "${loop}p2: is in use: it is $other, too, which is mounted on $scratch/mounted; release it first (umount $scratch/mounted)" -- \
 		--force source "${loop}p2"
-	refuses_saying "$loop: is in use: it is $other, too, which is mounted on $scratch/mounted; release it first" -- \
+	refuses_saying "$loop: is in use: it is $other, too, which is mounted on $scratch/mounted; release it first (umount $scratch/mounted)" -- \
 		--force source "$loop:4000"
 	run kcopy source "${loop}p1" "$loop:1536"
 	assert_status 0
@@ -531,7 +531,7 @@ disk_4k_new() {
 	sibling=$(loop_new "$scratch/image")
 	mkdir mounted
 	mount -o ro "$loop" mounted
-	refuses_saying "$sibling: is in use: it is $loop, too, which is mounted on $scratch/mounted; release it first" -- \
+	refuses_saying "$sibling: is in use: it is $loop, too, which is mounted on $scratch/mounted; release it first (umount $scratch/mounted)" -- \
 		--force source "$sibling:8"
 	losetup -d "$sibling"
 	# What has no sector in common with it is free.
@@ -549,8 +549,8 @@ disk_4k_new() {
 	loop=$(loop_new "$scratch/swap")
 	sibling=$(loop_new "$scratch/swap")
 	swapon "$loop" || skip_because 'cannot swap here'
-	refuses_saying "$loop: is in use: active swap; release it first" -- --force source "$loop"
-	refuses_saying "$sibling: is in use: it is $loop, too, which is active swap; release it first" -- \
+	refuses_saying "$loop: is in use: active swap; release it first (swapoff $loop)" -- --force source "$loop"
+	refuses_saying "$sibling: is in use: it is $loop, too, which is active swap; release it first (swapoff $loop)" -- \
 		--force source "$sibling"
 	losetup -d "$sibling"
 	refuses_saying "swap: is in use: it backs $loop; release it first" -- --force source swap
@@ -573,7 +573,7 @@ disk_4k_new() {
 	sync -f mounted
 	swapon mounted/swap || skip_because 'cannot swap to a file here'
 	for name in mounted/swap mounted/hard link; do
-		refuses_saying "$name: is in use: active swap; release it first" -- --force source "$name" "mounted/new"
+		refuses_saying "$name: is in use: active swap; release it first (swapoff $name)" -- --force source "$name" "mounted/new"
 	done
 	swapoff mounted/swap
 	run kcopy --force source link

@@ -7,18 +7,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clone_copy.h"
 #include "log.h"
 #include "plan.h"
 #include "refresh.h"
+#include "report_json.h"
 #include "signals.h"
 #include "units.h"
 
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Destinations from the 6th on share the highest bit of the exit status. */
 #define STATUS_MAX_DEST 6u
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
 
 /* See log_set_patience(): the copy does not wait for a reader. */
 static int while_copying(void)
@@ -104,8 +114,6 @@ static void save_maps(struct clone *clone)
 	if (!clone->resume)
 		return;
 	clone->is_unsaved = resume_save(clone->resume);
-	if (clone->is_unsaved)
-		log_warning("not every map is saved: with an old one, more is copied again than has to be");
 }
 
 /* Pre-flight is over. 0, or -errno: nothing was written. */
@@ -142,9 +150,12 @@ static int run_jobs(struct clone *clone)
 	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
-	report_print(clone->report, flushed, clone->is_cancelled);
+	report_end(clone->report, flushed, clone->is_cancelled);
+	report_print(clone->report);
 	return 0;
 }
+
+/* -- reports ------------------------------------------------------------------------------------- */
 
 /* Returns the exit status: @status, unless the plan could not be printed in full. */
 static int print_plan(const struct clone *clone, int status)
@@ -160,47 +171,139 @@ static int print_plan(const struct clone *clone, int status)
 	return ret ? CLONE_REFUSED : status;
 }
 
-void clone_run(const struct options *options, struct clone_result *result)
+/* Where the report is to go is opened before the copy, so that there will be one. */
+static void open_report(struct clone *clone)
 {
-	struct clone *clone = calloc(1, sizeof(*clone));
+	const struct options *options = clone->options;
+	const char *maps[KCOPYD_MAX_DESTS + 1] = { NULL };
+
+	if (!options->has_json || options->guard.is_dry)
+		return;
+	for (unsigned int number = 1; clone->resume && number <= clone->guard.num_dests; number++)
+		maps[number - 1] = resume_path(clone->resume, number);
+	clone->has_json = json_file_open(&clone->json, "report", options->json_path, &clone->guard, maps, NULL) == 0;
+	/* An older report must not pass for this one's, whatever becomes of it. */
+	if (clone->has_json && json_file_clear(&clone->json)) {
+		json_file_abandon(&clone->json);
+		clone->has_json = false;
+	}
+	clone->guard.is_unreportable = !clone->has_json;
+}
+
+static int put_report(struct json_file *file, const struct report_facts *facts)
+{
+	struct json_object *object = report_json_make(facts);
+	int ret = json_file_put_object(file, object);
+
+	json_object_put(object);
+	if (ret == 0)
+		return json_file_close(file);
+	json_file_abandon(file);
+	return ret;
+}
+
+/* @is_begun: something was written. Without a report nothing can be well. */
+static void write_report(struct clone *clone, bool is_begun, struct clone_result *result)
+{
+	struct report_facts facts = {
+		.guard = &clone->guard,
+		.report = is_begun ? clone->report : NULL,
+		.resume = clone->resume,
+		.is_dry = clone->options->guard.is_dry,
+		.status = result->status,
+		.signal = result->signal,
+		.elapsed_ms = now_ms() - clone->begin_ms,
+		.has_read_error = atomic_load(&clone->read_err),
+		.failed = atomic_load(&clone->write_err),
+	};
+
+	if (!clone->has_json)
+		return;
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++) {
+		facts.stalled |= (uint32_t)clone->stalls[number].is_told << (number - 1);
+		facts.abandoned |= (uint32_t)clone->stalls[number].is_abandoned << (number - 1);
+	}
+	if (put_report(&clone->json, &facts) && result->status == 0)
+		result->status = CLONE_UNREPORTED;
+	clone->has_json = false;
+	/* A signal that came while nobody read it. */
+	if (!result->signal && result->status == CLONE_UNREPORTED)
+		result->signal = signals_pending();
+}
+
+void clone_refuse(const struct options *options)
+{
+	const struct guard guard = { .operands = NULL };
+	const struct report_facts facts = {
+		.guard = &guard, .is_dry = options->guard.is_dry, .status = CLONE_REFUSED, .signal = signals_pending()
+	};
+	struct json_file file;
+
+	if (options->has_json &&
+	    json_file_open(&file, "report", options->json_path, &guard, NULL, options->arguments) == 0 &&
+	    json_file_clear(&file) == 0)
+		put_report(&file, &facts);
+}
+
+/* -- all together -------------------------------------------------------------------------------- */
+
+/* Returns whether something was written; then @result has the status. */
+static bool run_copy(struct clone *clone, struct clone_result *result)
+{
+	const struct options *options = clone->options;
 	int ret;
 
-	*result = (struct clone_result){ .status = CLONE_REFUSED };
-	if (!clone) {
-		log_error("%s", strerror(ENOMEM));
-		return;
-	}
-	clone->options = options;
-	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (clone->done_fd < 0) {
-		log_error("%s", strerror(errno));
-		goto out;
-	}
 	if (guard_open(&options->guard, options->operands, options->num_operands, !options->is_zero, &clone->guard))
-		goto out;
+		return false;
 	if (options->map_path && !clone->guard.is_interrupted)
 		resume_create(&clone->guard, options->map_path,
 			      &clone->resume); /* what is wrong is a problem of an operand */
+	open_report(clone);
 	ret = guard_check(&clone->guard);
 	if (options->guard.is_dry && !clone->guard.is_interrupted)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
-		goto out;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, &clone->report)) {
+		return false;
+	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);
-		goto out;
+		return false;
 	}
 	if (signals_pending() || run_jobs(clone)) {
 		if (clone->resume)
 			resume_undo(clone->resume);
 		guard_undo(&clone->guard);
-	} else {
-		result->status = status_of(clone);
+		return false;
 	}
-out:
+	result->status = status_of(clone);
+	return true;
+}
+
+void clone_run(const struct options *options, struct clone_result *result)
+{
+	struct clone *clone = calloc(1, sizeof(*clone));
+	bool is_begun;
+
+	*result = (struct clone_result){ .status = CLONE_REFUSED };
+	if (!clone) {
+		log_error("%s", strerror(ENOMEM));
+		clone_refuse(options);
+		return;
+	}
+	clone->options = options;
+	clone->begin_ms = now_ms();
+	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (clone->done_fd < 0) {
+		log_error("%s", strerror(errno));
+		clone_refuse(options);
+		goto out;
+	}
+	is_begun = run_copy(clone, result);
 	result->signal = signals_pending();
+	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);
+out:
 	kcopyd_client_destroy(clone->client);
 	guard_close(&clone->guard);
 	report_destroy(clone->report);

@@ -104,6 +104,7 @@ void clone_wait(struct clone *clone, bool is_flushing)
 	};
 	uint64_t done_bytes, total_bytes, count;
 
+	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
 	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {
@@ -348,7 +349,8 @@ uint32_t clone_flush(struct clone *clone)
 	if (clone->resume)
 		clone->asked = resume_begin_flush(clone->resume, numbers);
 	if (clone_start_flush(clone, numbers) == 0) {
-		operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
+		if (!clone->has_json)					 /* it is still to be described */
+			operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
 		while (atomic_load(&clone->flush_job.state) != JOB_DONE)
 			clone_wait(clone, true);
 		flushed = clone_end_flush(clone);

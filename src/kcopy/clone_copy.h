@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "guard.h"
+#include "json.h"
 #include "kcopyd.h"
 #include "options.h"
 #include "progress.h"
@@ -57,6 +58,9 @@ struct clone {
 	uint32_t asked;		/* bit N-1: the flush that is under way is for destination N's map, too */
 	uint64_t next_save_ms;	/* when the maps are due; CLOCK_MONOTONIC */
 	bool is_unsaved;	/* the last attempt to save the maps failed */
+	struct json_file json;	/* where the report goes; open while there is one to write */
+	bool has_json;		/* it is open */
+	uint64_t begin_ms;	/* CLOCK_MONOTONIC */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
 	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
 };

@@ -17,7 +17,7 @@
 
 static bool is_refused(const struct guard *guard)
 {
-	if (guard->is_unexpected || guard->is_interrupted)
+	if (guard->is_unexpected || guard->is_interrupted || guard->is_unreportable)
 		return true;
 	for (unsigned int i = 0; i <= guard->num_dests; i++)
 		if (guard->operands[i].is_bad)
@@ -419,7 +419,7 @@ int guard_check(struct guard *guard)
 	if (!is_refused(guard) && !guard->options->is_dry)
 		prepare_all(guard);
 	if (is_refused(guard)) {
-		log_error("nothing was written");
+		log_verdict("nothing was written");
 		return -EINVAL;
 	}
 	for (unsigned int i = first; i <= (guard->has_source ? 0 : guard->num_dests); i++)

@@ -27,6 +27,7 @@ struct guard {
 	struct operand *operands; /* owned */
 	struct locks *locks;	  /* owned */
 	bool is_unexpected;	  /* --expect names an operand that is not there */
+	bool is_unreportable;	  /* set by who cannot report where that was asked for */
 	bool is_interrupted;	  /* by a signal, while it waited for a lock */
 };
 

@@ -83,7 +83,7 @@ static bool is_busy(const struct alias *alias)
 /* Another name of a destination's sectors. */
 static void look_at_alias(const struct guard *guard, struct operand *operand, const struct alias *alias)
 {
-	char *own = NULL, *all = NULL;
+	char *own = NULL, *all = NULL, *advice = NULL;
 
 	if (is_operand(guard, alias->rdev))
 		return;
@@ -103,12 +103,15 @@ static void look_at_alias(const struct guard *guard, struct operand *operand, co
 		 * Held for the destination's sake; or in use through a partition, which is looked at by itself if it
 		 * matters.
 		 */
+		advice = use_advise(own ? own : all, alias->path);
 		if (own || held < 0 || (held == 0 && !all))
-			operand_problem(operand, "is in use: it is %s, too, which is %s; release it first", alias->path,
+			operand_problem(operand, "is in use: it is %s, too, which is %s; %s", alias->path,
 					own   ? own
 					: all ? all
-					      : "held by another program");
+					      : "held by another program",
+					advice ? advice : "release it first");
 	}
+	free(advice);
 	free(own);
 	free(all);
 }
@@ -209,7 +212,7 @@ static char *describe_use(const struct guard *guard, struct operand *operand)
 static void check_destination(const struct guard *guard, struct operand *operand)
 {
 	struct io_region region = operand->region;
-	char *use = describe_use(guard, operand);
+	char *use = describe_use(guard, operand), *advice;
 	int ret;
 
 	if (!operand->is_block) {
@@ -217,7 +220,9 @@ static void check_destination(const struct guard *guard, struct operand *operand
 		region.count = ALL_SECTORS;
 	}
 	if (use) {
-		operand_problem(operand, "is in use: %s; release it first", use);
+		advice = use_advise(use, operand->name);
+		operand_problem(operand, "is in use: %s; %s", use, advice ? advice : "release it first");
+		free(advice);
 		free(use);
 		return;
 	}

@@ -17,6 +17,10 @@ static bool is_status_shown;
 static bool is_stuck; /* the last wait was in vain */
 static int (*ask_patience)(void);
 
+static bool is_keeping;
+static char **kept; /* owned */
+static size_t num_kept;
+
 /* A pipe that is writable takes this much without waiting for its reader. */
 #define PIECE_BYTES ((size_t)PIPE_BUF)
 
@@ -72,6 +76,38 @@ static void put(const char *text, size_t length)
 	}
 }
 
+void log_keep(bool is_to_keep)
+{
+	is_keeping = is_to_keep;
+	while (!is_keeping && num_kept > 0)
+		free(kept[--num_kept]);
+	if (!is_keeping) {
+		free(kept);
+		kept = NULL;
+	}
+}
+
+size_t log_kept(const char *const **lines)
+{
+	*lines = (const char *const *)kept;
+	return num_kept;
+}
+
+static void keep(const char *format, va_list args)
+{
+	char *line, **lines;
+
+	if (!is_keeping || vasprintf(&line, format, args) < 0)
+		return;
+	lines = reallocarray(kept, num_kept + 1, sizeof(lines[0]));
+	if (!lines) {
+		free(line);
+		return;
+	}
+	kept = lines;
+	kept[num_kept++] = line;
+}
+
 /* In one piece, so that lines of several processes on one terminal stay whole. */
 static void put_line(const char *prefix, const char *format, va_list args)
 {
@@ -97,6 +133,18 @@ static void put_line(const char *prefix, const char *format, va_list args)
 	} while (0)
 
 void log_error(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	put_line("", format, args);
+	va_end(args);
+	va_start(args, format);
+	keep(format, args);
+	va_end(args);
+}
+
+void log_verdict(const char *format, ...)
 {
 	PUT_LINE("");
 }

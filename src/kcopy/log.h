@@ -7,6 +7,7 @@
 #define KCOPY_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level { LOG_QUIET, LOG_NORMAL, LOG_VERBOSE };
 
@@ -17,6 +18,18 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* An error that only sums up others: as log_error(), but not kept. */
+void log_verdict(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * From now on errors are kept, as they are printed but for "kcopy: ", for who reports them; or no longer, and those so
+ * far are forgotten.
+ */
+void log_keep(bool is_keeping);
+
+/* The kept ones: borrowed until the next error. */
+size_t log_kept(const char *const **lines);
 
 /*
  * How long may a line wait for a reader that does not read (a full pipe, a stopped terminal)? @patience answers in

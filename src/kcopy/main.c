@@ -39,6 +39,7 @@ static void run(const struct options *options, struct clone_result *result)
 		ret = supervise_start(&is_parent);
 		if (ret) {
 			log_error("no process can be started for the copy: %s", strerror(-ret));
+			clone_refuse(options);
 			return;
 		}
 	}
@@ -56,6 +57,7 @@ int main(int argc, char **argv)
 	if (fill_standard_fds() || signals_catch())
 		return CLONE_REFUSED;
 	log_set_patience(signals_patience);
+	log_keep(true);
 	switch (options_parse(argc, (const char **)argv, &options)) {
 	case OPTIONS_RUN:
 		if (options.is_quiet)
@@ -68,6 +70,7 @@ int main(int argc, char **argv)
 		result.status = 0;
 		break;
 	case OPTIONS_REFUSED:
+		clone_refuse(&options);
 		break;
 	}
 	options_free(&options);

@@ -20,18 +20,41 @@
 #include "units.h"
 #include "use.h"
 
+enum operand_kind operand_kind(const struct operand *operand)
+{
+	if (operand->is_block)
+		return operand->disk.partition ? OPERAND_PARTITION : OPERAND_DISK;
+	if (operand->is_new)
+		return OPERAND_NEW_FILE;
+	return operand->bdev || operand->file_inode ? OPERAND_FILE : OPERAND_UNKNOWN;
+}
+
+/* Takes @problem, which may be NULL: it was printed, and there is no memory to keep it. */
+static void keep_problem(struct operand *operand, char *problem)
+{
+	char **problems =
+		problem ? reallocarray(operand->problems, operand->num_problems + 1, sizeof(problems[0])) : NULL;
+
+	operand->is_bad = true;
+	if (!problems) {
+		free(problem);
+		return;
+	}
+	operand->problems = problems;
+	problems[operand->num_problems++] = problem;
+}
+
 void operand_problem(struct operand *operand, const char *format, ...)
 {
 	char *reason;
 	va_list args;
 
-	operand->is_bad = true;
 	va_start(args, format);
 	if (vasprintf(&reason, format, args) < 0)
 		reason = NULL;
 	va_end(args);
 	log_error("%s: %s", operand->name, reason ? reason : strerror(ENOMEM));
-	free(reason);
+	keep_problem(operand, reason);
 }
 
 /* -- text to path -------------------------------------------------------------------------------- */
@@ -93,9 +116,8 @@ void operand_parse(struct operand *operand, unsigned int number, const char *tex
 	ret = spec_parse(text, place_exists, NULL, &operand->spec, &message);
 	operand->name = text_printable(ret ? text : operand->spec.place);
 	if (ret) {
-		operand->is_bad = true;
 		log_error("%s", message ? message : strerror(-ret));
-		free(message);
+		keep_problem(operand, message);
 		return;
 	}
 	if (!operand->name) {
@@ -202,10 +224,12 @@ static int ask_writable(int fd)
 
 static void explain_busy(struct operand *operand)
 {
-	char *use = use_describe(operand->rdev);
+	char *use = use_describe(operand->rdev), *advice = use_advise(use, operand->name);
 
-	operand_problem(operand, "is in use: %s; release it first",
-			use ? use : "held by another program, or mounted where we cannot see it");
+	operand_problem(operand, "is in use: %s; %s",
+			use ? use : "held by another program, or mounted where we cannot see it",
+			advice ? advice : "release it first");
+	free(advice);
 	free(use);
 }
 
@@ -408,6 +432,9 @@ void operand_close(struct operand *operand)
 		close(operand->backing_fd);
 	if (operand->dir_fd >= 0)
 		close(operand->dir_fd);
+	for (size_t i = 0; i < operand->num_problems; i++)
+		free(operand->problems[i]);
+	free(operand->problems);
 	free(operand->leaf);
 	free(operand->path);
 	free(operand->name);

@@ -29,8 +29,10 @@ struct operand {
 	unsigned int number; /* 0: the source; N: destination N */
 	char *name;	     /* owned: the place, printable */
 	struct spec spec;
-	char *path;  /* owned: the place, or the device that carries its tag */
-	bool is_bad; /* a problem of it was printed */
+	char *path;	 /* owned: the place, or the device that carries its tag */
+	bool is_bad;	 /* a problem of it was printed ... */
+	char **problems; /* owned: ... and these are they, without its name */
+	size_t num_problems;
 	bool is_dry; /* nothing is opened for writing, or changed: --dry-run */
 	enum lock_mode lock_mode;
 	int lock_error; /* why its disk could not be locked, if that is no reason to refuse: a positive errno */
@@ -60,6 +62,11 @@ struct operand {
 	bool is_extended;   /* by us, from old_bytes */
 	uint64_t old_bytes;
 };
+
+enum operand_kind { OPERAND_UNKNOWN, OPERAND_DISK, OPERAND_PARTITION, OPERAND_FILE, OPERAND_NEW_FILE };
+
+/* As far as pre-flight got. A partition is one only where its disk was asked. */
+enum operand_kind operand_kind(const struct operand *operand);
 
 /* Prints "NAME: ..." and remembers that the copy is refused. */
 void operand_problem(struct operand *operand, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -75,7 +75,7 @@ static struct poptOption speed_options[] = {
 };
 static struct poptOption output_options[] = {
 	{ "json", '\0', POPT_ARG_STRING | POPT_ARGFLAG_OPTIONAL, NULL, OPT_JSON,
-	  "with --dry-run: the plan as JSON, on standard output or in FILE", "FILE" },
+	  "the final report, or the plan of a dry run, as JSON on standard output or in FILE", "FILE" },
 	{ "quiet", 'q', POPT_ARG_NONE, NULL, OPT_QUIET, "print errors and warnings only", NULL },
 	{ "verbose", 'v', POPT_ARG_NONE, NULL, OPT_VERBOSE, "say what was found and chosen", NULL },
 	{ "version", 'V', POPT_ARG_NONE, NULL, OPT_VERSION, "print the version", NULL },
@@ -245,6 +245,7 @@ static int set_json(const char *path, struct options *options)
 
 	free(options->json_path);
 	options->has_json = true;
+	options->guard.wants_disks = true;
 	options->json_path = is_stdout ? NULL : strdup(path);
 	if (!is_stdout && !options->json_path) {
 		log_error("%s", strerror(ENOMEM));
@@ -278,7 +279,8 @@ static enum options_outcome print_help(poptContext context, bool is_usage)
 	       "\n"
 	       "Exit status: 0 all is on stable storage on every destination; otherwise the sum of\n"
 	       "1 (source: read error), 2, 4, 8, 16, 32 (destination 1 to 5 failed), 64 (a later one);\n"
-	       "128 nothing was written; 128+n ended by signal n. See kcopy(8).\n");
+	       "128 nothing was written; 128+n ended by signal n; 200 only the report of --json could\n"
+	       "not be written. See kcopy(8).\n");
 	return close_stdout();
 }
 
@@ -290,10 +292,6 @@ static enum options_outcome print_version(void)
 
 static int check_operands(const struct options *options)
 {
-	if (options->has_json && !options->guard.is_dry) {
-		log_error("--json: only for the plan of a --dry-run so far");
-		return -EINVAL;
-	}
 	if (options->map_path && options->is_zero) {
 		log_error(
 			"--map and --zero: zeros have no source whose sectors a map could tell; leave one of them out");
@@ -418,8 +416,18 @@ static const char **copy_arguments(int argc, const char **argv)
 	return copy;
 }
 
+/* Whoever asked for a report gets one of what is wrong with the command line, too. */
+static void find_json(struct options *options)
+{
+	for (const char **argument = options->arguments; *argument && strcmp(*argument, "--") != 0; argument++)
+		if (strncmp(*argument, "--json=", 7) == 0)
+			set_json(*argument + 7, options);
+}
+
 enum options_outcome options_parse(int argc, const char **argv, struct options *options)
 {
+	enum options_outcome outcome;
+
 	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES, .retries = OPTIONS_DEFAULT_RETRIES };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
@@ -430,7 +438,10 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 	}
 	poptSetOtherOptionHelp(options->popt_context, "[OPTION...] SOURCE DEST [DEST...]\n"
 						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]");
-	return read_options(options);
+	outcome = read_options(options);
+	if (outcome == OPTIONS_REFUSED)
+		find_json(options);
+	return outcome;
 }
 
 void options_free(struct options *options)

@@ -25,7 +25,7 @@ struct options {
 	char *map_path;		    /* owned; NULL: no maps */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
-	bool has_json;	 /* the plan as JSON */
+	bool has_json;	 /* the report, or the plan, as JSON */
 	char *json_path; /* owned; NULL: on standard output */
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
@@ -40,7 +40,7 @@ struct options {
 enum options_outcome {
 	OPTIONS_RUN,	/* @options is filled */
 	OPTIONS_DONE,	/* help or version was printed, in full */
-	OPTIONS_REFUSED /* what is wrong was printed */
+	OPTIONS_REFUSED /* what is wrong was printed; has_json, json_path and arguments are valid */
 };
 
 /* To be freed by options_free(), whatever the outcome. */

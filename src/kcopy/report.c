@@ -21,32 +21,30 @@ struct dest_result {
 	bool is_dropped;
 	struct kcopyd_error first; /* the error with the lowest sector; valid if errors */
 	const char *what;	   /* static: a failure of our own, or NULL */
+	struct report_areas areas; /* all of them, if they are kept */
 };
 
 /* As far back as the neighbour of a bad area is looked for: chunks end almost in order. */
 #define NEIGHBOURS 64
 
-struct bad_area {
-	sector_t sector;
-	sector_t count;
-	int error;
-};
-
 struct report {
 	const struct guard *guard; /* borrowed */
 	struct resume *resume;	   /* borrowed; NULL: there is no map */
 	bool is_ignoring;
+	bool is_keeping;
 	pthread_mutex_t lock; /* guards the rest */
 	struct dest_result dests[KCOPYD_MAX_DESTS];
-	struct bad_area *areas; /* owned: not printed yet, merged with their neighbours */
-	size_t num_areas, num_told, room;
+	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
+	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
 	sector_t read; /* without holes */
 	sector_t unreadable;
-	sector_t untold; /* sectors of areas that there was no memory for */
+	uint32_t flushed;
+	bool is_interrupted;
 };
 
-int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, struct report **result)
+int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, bool is_keeping,
+		  struct report **result)
 {
 	struct report *report = calloc(1, sizeof(*report));
 
@@ -55,6 +53,7 @@ int report_create(const struct guard *guard, struct resume *resume, bool is_igno
 	report->guard = guard;
 	report->resume = resume;
 	report->is_ignoring = is_ignoring;
+	report->is_keeping = is_keeping;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
 		report->dests[number - 1].resumed =
@@ -70,7 +69,9 @@ void report_destroy(struct report *report)
 	if (!report)
 		return;
 	pthread_mutex_destroy(&report->lock);
-	free(report->areas);
+	for (unsigned int i = 0; i < KCOPYD_MAX_DESTS; i++)
+		free(report->dests[i].areas.items);
+	free(report->areas.items);
 	free(report);
 }
 
@@ -119,52 +120,81 @@ static void observe_zeroed(void *observer, void *context, unsigned int dest, con
 	pthread_mutex_unlock(&job->report->lock);
 }
 
-/* Chunks end in any order; an area next to one that is still to be printed joins it. */
-static void add_area(struct report *report, const struct kcopyd_error *error)
+/* False: there is no memory for it. */
+static bool append(struct report_areas *areas, const struct report_area *area)
 {
-	struct bad_area area = { error->region.sector, error->region.count, error->error };
+	if (areas->num == areas->room) {
+		size_t room = areas->room ? areas->room * 2 : 16;
+		struct report_area *items = realloc(areas->items, room * sizeof(items[0]));
+
+		if (!items) {
+			areas->untold += area->count;
+			return false;
+		}
+		areas->items = items;
+		areas->room = room;
+	}
+	areas->items[areas->num++] = *area;
+	return true;
+}
+
+static struct report_area area_of(const struct kcopyd_error *error)
+{
+	return (struct report_area){
+		.op = error->op, .sector = error->region.sector, .count = error->region.count, .error = error->error
+	};
+}
+
+/* Does @next go on where @area ends, with the same error? */
+static bool goes_on(const struct report_area *area, const struct report_area *next)
+{
+	return area->op == next->op && area->error == next->error && area->what == next->what && next->count &&
+	       area->sector + area->count == next->sector;
+}
+
+/* Chunks end in any order; an area next to one that is still to be printed joins it. */
+static void add_unreadable(struct report *report, const struct kcopyd_error *error)
+{
+	struct report_areas *areas = &report->areas;
+	struct report_area area = area_of(error);
 
 	/* Chunks that were in flight behind the one where the copy ends have their errors, too; they say nothing. */
-	if (!report->is_ignoring && report->num_areas > 0) {
-		if (area.sector < report->areas[0].sector) {
-			report->areas[0] = area;
+	if (!report->is_ignoring && areas->num > 0) {
+		if (area.sector < areas->items[0].sector) {
+			areas->items[0] = area;
 			report->unreadable = area.count;
 		}
 		return;
 	}
 	report->unreadable += area.count;
-	for (size_t i = report->num_areas; i > report->num_told && i + NEIGHBOURS > report->num_areas; i--) {
-		struct bad_area *other = &report->areas[i - 1];
-
-		if (other->error == area.error && other->sector + other->count == area.sector) {
-			other->count += area.count;
+	for (size_t i = areas->num; i > report->num_told && i + NEIGHBOURS > areas->num; i--) {
+		if (goes_on(&areas->items[i - 1], &area)) {
+			areas->items[i - 1].count += area.count;
 			return;
 		}
 	}
-	if (report->num_areas == report->room) {
-		size_t room = report->room ? report->room * 2 : 16;
-		struct bad_area *areas = realloc(report->areas, room * sizeof(areas[0]));
-
-		if (!areas) {
-			report->untold += area.count;
-			return;
-		}
-		report->areas = areas;
-		report->room = room;
-	}
-	report->areas[report->num_areas++] = area;
-	report->is_unsorted = true;
+	report->is_unsorted |= append(areas, &area);
 }
 
-/* The engine tells a destination's errors in ascending order: what continues the first one, in the next chunk, joins it. */
-static void add_failed(struct dest_result *result, const struct kcopyd_error *error)
+/* The engine tells a destination's errors in ascending order: what continues one, in the next chunk, joins it. */
+static void keep_failed(struct report_areas *areas, const struct report_area *area)
 {
+	if (areas->num > 0 && goes_on(&areas->items[areas->num - 1], area))
+		areas->items[areas->num - 1].count += area->count;
+	else
+		append(areas, area);
+}
+
+static void add_failed(const struct report *report, struct dest_result *result, const struct kcopyd_error *error)
+{
+	const struct report_area area = area_of(error), before = area_of(&result->first);
 	struct kcopyd_error *first = &result->first;
 
+	if (report->is_keeping)
+		keep_failed(&result->areas, &area);
 	result->failed += error->region.count;
 	result->is_dropped |= error->is_dropped;
-	if (result->errors > 0 && error->op == first->op && error->error == first->error && error->region.count &&
-	    error->region.sector == first->region.sector + first->region.count) {
+	if (result->errors > 0 && goes_on(&before, &area)) {
 		first->region.count += error->region.count;
 		return;
 	}
@@ -186,12 +216,12 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 				 error->region.count);
 	pthread_mutex_lock(&job->report->lock);
 	if (error->op == KCOPYD_OP_READ) {
-		add_area(job->report, error);
+		add_unreadable(job->report, error);
 	} else {
 		result = &job->report->dests[job->numbers[error->dest] - 1];
 		if (error->op != KCOPYD_OP_FLUSH)
 			result->contiguous = error->contiguous;
-		add_failed(result, error);
+		add_failed(job->report, result, error);
 	}
 	pthread_mutex_unlock(&job->report->lock);
 }
@@ -208,8 +238,11 @@ const struct kcopyd_observer report_observer = {
 void report_add_failure(struct report *report, unsigned int number, const char *what, int error)
 {
 	struct dest_result *result = &report->dests[number - 1];
+	const struct report_area area = { .error = error, .what = what };
 
 	pthread_mutex_lock(&report->lock);
+	if (report->is_keeping)
+		keep_failed(&result->areas, &area);
 	if (result->errors++ == 0) {
 		result->first.error = error;
 		result->what = what;
@@ -252,35 +285,44 @@ bool report_is_complete(struct report *report, unsigned int number)
 	return ret;
 }
 
+/* What has no place comes last. */
 static int compare_areas(const void *a, const void *b)
 {
-	const struct bad_area *x = a, *y = b;
+	const struct report_area *x = a, *y = b;
 
+	if (!x->count != !y->count)
+		return x->count ? -1 : 1;
 	return (x->sector > y->sector) - (x->sector < y->sector);
 }
 
-/* The next area to print, if there is one. */
-static bool take_area(struct report *report, struct bad_area *area)
+static void sort(struct report_areas *areas, size_t first)
 {
+	if (areas->num - first > 1)
+		qsort(areas->items + first, areas->num - first, sizeof(areas->items[0]), compare_areas);
+}
+
+/* The next area to print, if there is one. */
+static bool take_area(struct report *report, struct report_area *area)
+{
+	struct report_areas *areas = &report->areas;
 	bool ret;
 
 	pthread_mutex_lock(&report->lock);
 	if (report->is_unsorted)
-		qsort(report->areas + report->num_told, report->num_areas - report->num_told, sizeof(*area),
-		      compare_areas);
+		sort(areas, report->num_told);
 	report->is_unsorted = false;
-	ret = report->num_told < report->num_areas;
+	ret = report->num_told < areas->num;
 	if (ret)
-		*area = report->areas[report->num_told++];
-	if (report->num_told == report->num_areas) {
+		*area = areas->items[report->num_told++];
+	if (report->num_told == areas->num && !report->is_keeping) {
 		report->num_told = 0;
-		report->num_areas = 0;
+		areas->num = 0;
 	}
 	pthread_mutex_unlock(&report->lock);
 	return ret;
 }
 
-static void print_area(const struct report *report, const struct bad_area *area)
+static void print_area(const struct report *report, const struct report_area *area)
 {
 	log_error("%s: read of %" PRIu64 " sector%s at sector %" PRIu64 ": %s", report->guard->operands[0].name,
 		  area->count, area->count == 1 ? "" : "s", area->sector, strerror(area->error));
@@ -288,7 +330,7 @@ static void print_area(const struct report *report, const struct bad_area *area)
 
 void report_print_news(struct report *report)
 {
-	struct bad_area area;
+	struct report_area area;
 
 	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the
 	 * first. */
@@ -325,18 +367,23 @@ static sector_t count_held(const struct report *report, unsigned int number, boo
 	return report->dests[number - 1].contiguous;
 }
 
-static void print_good(const struct report *report, unsigned int number, bool is_flushed, bool is_interrupted)
+static bool is_flushed(const struct report *report, unsigned int number)
+{
+	return report->flushed >> (number - 1) & 1;
+}
+
+static void print_good(const struct report *report, unsigned int number)
 {
 	const struct dest_result *result = &report->dests[number - 1];
-	sector_t held = count_held(report, number, is_flushed);
+	sector_t held = count_held(report, number, is_flushed(report, number));
 	sector_t unreadable = report->resume ? resume_count(report->resume, number, MAP_BAD) : 0;
 	const struct operand *operand = &report->guard->operands[number];
-	const char *flushed = is_flushed ? "flushed" : "NOT flushed";
+	const char *flushed = is_flushed(report, number) ? "flushed" : "NOT flushed";
 	char size[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], where[48] = "", before[64] = "";
 
 	if (result->resumed)
 		snprintf(before, sizeof(before), ", %" PRIu64 " of them before", result->resumed);
-	if (result->contiguous == operand->region.count && is_flushed) {
+	if (result->contiguous == operand->region.count && is_flushed(report, number)) {
 		/* Said only where it is not the start: a name like backup-12:30 is a range that was not meant as one.
 		 */
 		if (operand->region.sector)
@@ -349,7 +396,7 @@ static void print_good(const struct report *report, unsigned int number, bool is
 	if (unreadable)
 		snprintf(before, sizeof(before), ", %" PRIu64 " were unreadable", unreadable);
 	log_error("%s: %s: %" PRIu64 " of %" PRIu64 " sectors (%s of %s) written and %s%s", operand->name,
-		  is_interrupted ? "interrupted" : "INCOMPLETE", held, operand->region.count,
+		  report->is_interrupted ? "interrupted" : "INCOMPLETE", held, operand->region.count,
 		  units_format_bytes(held * KCOPYD_SECTOR_BYTES, size),
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
@@ -368,31 +415,99 @@ static void tell_transfers(const struct report *report)
 			   units_format_bytes(report->dests[number - 1].zeroed * KCOPYD_SECTOR_BYTES, size));
 }
 
-void report_print(struct report *report, uint32_t flushed, bool is_interrupted)
+/* What the maps are worth, and what they are good for. */
+static void print_maps(const struct report *report)
+{
+	bool is_saved = true, is_short = false;
+	int error;
+
+	for (unsigned int number = 1; number <= report->guard->num_dests; number++) {
+		is_short |= report->dests[number - 1].contiguous < report->guard->operands[number].region.count;
+		if (resume_is_saved(report->resume, number, &error))
+			continue;
+		is_saved = false;
+		log_error(
+			"%s: its map %s is NOT saved: %s; with what stands there, more is copied again than has to be",
+			report->guard->operands[number].name, resume_name(report->resume, number), strerror(error));
+	}
+	if (is_saved && is_short)
+		log_info("the same command goes on where this one ended, by its map%s",
+			 report->guard->num_dests == 1 ? "" : "s");
+}
+
+void report_end(struct report *report, uint32_t flushed, bool is_interrupted)
+{
+	pthread_mutex_lock(&report->lock);
+	report->flushed = flushed;
+	report->is_interrupted = is_interrupted;
+	/* A job knows its own piece only. */
+	for (unsigned int number = 1; report->resume && number <= report->guard->num_dests; number++)
+		report->dests[number - 1].contiguous = resume_contiguous(report->resume, number);
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_print(struct report *report)
 {
 	const struct guard *guard = report->guard;
-	struct bad_area area;
+	struct report_area area;
 
 	log_status(NULL);
 	while (take_area(report, &area))
 		print_area(report, &area);
 	pthread_mutex_lock(&report->lock);
-	/* A job knows its own piece only. */
-	for (unsigned int number = 1; report->resume && number <= guard->num_dests; number++)
-		report->dests[number - 1].contiguous = resume_contiguous(report->resume, number);
 	if (report->unreadable)
 		log_error("%s: READ ERROR: %" PRIu64 " sector%s could not be read%s%s", guard->operands[0].name,
 			  report->unreadable, report->unreadable == 1 ? "" : "s",
-			  report->untold ? ", not all of them told above" : "",
-			  is_interrupted	? ""
-			  : report->is_ignoring ? "; zeros stand for them"
-						: "; the copy ends at the first, and nothing behind it was written");
+			  report->areas.untold ? ", not all of them told above" : "",
+			  report->is_interrupted ? ""
+			  : report->is_ignoring	 ? "; zeros stand for them"
+						 : "; the copy ends at the first, and nothing behind it was written");
 	for (unsigned int number = 1; number <= guard->num_dests; number++) {
 		if (report->dests[number - 1].errors)
 			print_failed(report, number);
 		else
-			print_good(report, number, flushed >> (number - 1) & 1, is_interrupted);
+			print_good(report, number);
 	}
 	tell_transfers(report);
+	if (report->resume)
+		print_maps(report);
 	pthread_mutex_unlock(&report->lock);
+	sort(&report->areas, 0);
+	for (unsigned int i = 0; i < KCOPYD_MAX_DESTS; i++)
+		sort(&report->dests[i].areas, 0);
+}
+
+/* -- for who reports to programs ----------------------------------------------------------------- */
+
+void report_ask_source(const struct report *report, struct report_source *source)
+{
+	*source = (struct report_source){ .unreadable = report->unreadable, .areas = &report->areas };
+}
+
+static enum report_state state_of(const struct report *report, unsigned int number)
+{
+	const struct dest_result *result = &report->dests[number - 1];
+
+	if (result->errors)
+		return REPORT_FAILED;
+	if (result->contiguous == report->guard->operands[number].region.count && is_flushed(report, number) &&
+	    report->unreadable == 0)
+		return REPORT_COMPLETE;
+	return report->is_interrupted ? REPORT_INTERRUPTED : REPORT_INCOMPLETE;
+}
+
+void report_ask_dest(const struct report *report, unsigned int number, struct report_dest *dest)
+{
+	const struct dest_result *result = &report->dests[number - 1];
+
+	*dest = (struct report_dest){
+		.state = state_of(report, number),
+		.written = result->written,
+		.resumed = result->resumed,
+		.contiguous = result->contiguous,
+		.failed = result->failed,
+		.is_dropped = result->is_dropped,
+		.is_flushed = is_flushed(report, number),
+		.areas = &result->areas,
+	};
 }

@@ -20,9 +20,10 @@ struct report_job {
 	unsigned int numbers[KCOPYD_MAX_DESTS];
 };
 
-/* @guard and @resume, the maps or NULL, are borrowed until report_destroy(). @is_ignoring: errors do not end anything, zeros stand for what cannot be
- * read. */
-int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, struct report **result);
+/* @guard and @resume, the maps or NULL, are borrowed until report_destroy(). @is_ignoring: errors do not end anything,
+ * zeros stand for what cannot be read. @is_keeping: every error is kept for report_ask_source() and report_ask_dest(). */
+int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, bool is_keeping,
+		  struct report **result);
 void report_destroy(struct report *report);
 
 /* To be set on the client, with no context of its own: jobs are started with a struct report_job. */
@@ -40,7 +41,55 @@ bool report_is_complete(struct report *report, unsigned int number);
 /* Prints the read errors that were learned since the last call. Main thread. */
 void report_print_news(struct report *report);
 
-/* At the end: one line per destination. @flushed: bit N-1, destination N's flush succeeded. Main thread. */
-void report_print(struct report *report, uint32_t flushed, bool is_interrupted);
+/* All has ended. @flushed: bit N-1, destination N's flush succeeded. Before the calls below; main thread, as they are. */
+void report_end(struct report *report, uint32_t flushed, bool is_interrupted);
+
+/* One line per destination. */
+void report_print(struct report *report);
+
+/* -- for who reports to programs ----------------------------------------------------------------- */
+
+/* A failure, or neighbours of one kind. */
+struct report_area {
+	enum kcopyd_op op; /* valid if there is a count, or no @what */
+	sector_t sector;   /* of the device or file */
+	sector_t count;	   /* 0: it has no place */
+	int error;	   /* a positive errno */
+	const char *what;  /* static: a failure that the engine does not know of, or NULL */
+};
+
+/* In ascending order, borrowed; without a place last. */
+struct report_areas {
+	struct report_area *items;
+	size_t num;
+	size_t room;
+	sector_t untold; /* sectors of those that there was no memory for */
+};
+
+enum report_state {
+	REPORT_COMPLETE, /* all that the source holds is there, and flushed */
+	REPORT_FAILED,
+	REPORT_INCOMPLETE, /* it did not fail, but the copy did not get through, or the source could not be read */
+	REPORT_INTERRUPTED /* the same, because of a signal */
+};
+
+struct report_source {
+	sector_t unreadable;
+	const struct report_areas *areas;
+};
+
+struct report_dest {
+	enum report_state state;
+	sector_t written;    /* sectors, wherever they are */
+	sector_t resumed;    /* of these, how many were there already, by the map */
+	sector_t contiguous; /* sectors, from the start */
+	sector_t failed;     /* sectors */
+	bool is_dropped;
+	bool is_flushed;
+	const struct report_areas *areas;
+};
+
+void report_ask_source(const struct report *report, struct report_source *source);
+void report_ask_dest(const struct report *report, unsigned int number, struct report_dest *dest);
 
 #endif

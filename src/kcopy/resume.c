@@ -24,7 +24,7 @@ struct resume_dest {
 	bool is_frozen; /* a flush failed: nothing that was written since the one before it is certain */
 	bool is_fresh;	/* the file did not exist ... */
 	bool is_saved;	/* ... and now it does */
-	bool is_unsaved;
+	int error;	/* why the last attempt to save it failed, or 0: a positive errno */
 };
 
 struct resume {
@@ -478,12 +478,28 @@ uint32_t resume_save(struct resume *resume)
 
 		if (ret)
 			failed |= 1u << i;
-		if (ret && !dest->is_unsaved)
+		if (ret && !dest->error)
 			log_warning("%s: the map cannot be saved: %s", dest->name, strerror(-ret));
-		else if (!ret && dest->is_unsaved)
+		else if (!ret && dest->error)
 			log_warning("%s: the map could be saved again", dest->name);
-		dest->is_unsaved = ret;
+		dest->error = -ret;
 		dest->is_saved |= !ret;
 	}
 	return failed;
+}
+
+const char *resume_path(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].path;
+}
+
+const char *resume_name(const struct resume *resume, unsigned int number)
+{
+	return resume->dests[number - 1].name;
+}
+
+bool resume_is_saved(const struct resume *resume, unsigned int number, int *error)
+{
+	*error = resume->dests[number - 1].error;
+	return resume->dests[number - 1].is_saved && !*error;
 }

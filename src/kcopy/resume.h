@@ -66,4 +66,11 @@ void resume_end_flush(struct resume *resume, uint32_t asked, uint32_t flushed, u
 /* Saves every map. The maps (bit N-1) that could not be saved, which is printed. Main thread. */
 uint32_t resume_save(struct resume *resume);
 
+/* Destination @number's map: its file, and that printable; borrowed. */
+const char *resume_path(const struct resume *resume, unsigned int number);
+const char *resume_name(const struct resume *resume, unsigned int number);
+
+/* Is it saved as it is? @error: 0, or why the last attempt failed, a positive errno. */
+bool resume_is_saved(const struct resume *resume, unsigned int number, int *error);
+
 #endif

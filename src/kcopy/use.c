@@ -313,3 +313,24 @@ char *use_describe_file(dev_t device, ino_t inode)
 
 	return ret ? ret : find_loop(device, inode);
 }
+
+char *use_advise(const char *use, const char *name)
+{
+	static const char mount[] = "mounted on ", swap[] = "active swap", partition[] = "its partition ";
+	const char *where = use ? strstr(use, mount) : NULL;
+	size_t length = use ? strlen(use) : 0;
+	char *ret;
+	int put;
+
+	if (where)
+		put = asprintf(&ret, "release it first (umount %s)", where + strlen(mount));
+	else if (use && strcmp(use, swap) == 0)
+		put = asprintf(&ret, "release it first (swapoff %s)", name);
+	else if (use && strncmp(use, partition, strlen(partition)) == 0 && length > strlen(swap) &&
+		 strcmp(use + length - strlen(swap), swap) == 0)
+		put = asprintf(&ret, "release it first (swapoff %.*s)", (int)strcspn(use + strlen(partition), " "),
+			       use + strlen(partition));
+	else
+		put = asprintf(&ret, "release it first");
+	return put < 0 ? NULL : ret;
+}

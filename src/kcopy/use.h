@@ -29,4 +29,10 @@ char *use_backing_path(dev_t rdev);
 /* The first of these alone. */
 char *use_describe_swap_file(dev_t device, ino_t inode);
 
+/*
+ * What to do about it: "release it first", and how, if @use, one of the texts above, says enough. @name: of the device
+ * or file that is used, printable.
+ */
+char *use_advise(const char *use, const char *name);
+
 #endif

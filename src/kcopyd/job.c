@@ -7,6 +7,7 @@
 
 #include "job_chunk.h"
 #include "pages.h"
+#include "throttle.h"
 
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
@@ -175,6 +176,11 @@ bool job_needs_pages(const struct job *job)
 	return job->kind == JOB_COPY && !is_in_hole(job) && !must_ask(job);
 }
 
+bool job_is_throttled(const struct job *job)
+{
+	return job->kind != JOB_FLUSH;
+}
+
 bool job_is_finished(const struct job *job)
 {
 	return !has_more(job) && list_is_empty(&job->in_flight);
@@ -281,6 +287,7 @@ void job_request_done(struct job *job, struct lane_request *request)
 {
 	struct chunk_request *done = container_of(request, struct chunk_request, lane);
 
+	throttle_io_end(job->env->throttle);
 	done->is_outstanding = false;
 	done->error = request->error;
 	done->done = request->done;
@@ -293,6 +300,7 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 {
 	const struct chunk *chunk = request->chunk;
 
+	throttle_io_end(job->env->throttle);
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
@@ -372,18 +380,28 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
-/* How long the next chunk may be at the most, in sectors. */
-static sector_t most_sectors(const struct job *job)
+/* As much of @sectors as are whole pages and logical blocks, but one of them at least. */
+static sector_t fit(const struct job *job, sector_t sectors)
+{
+	sector_t align = (sector_t)job->align_pages * PAGE_SECTORS;
+
+	return sectors > align ? sectors - sectors % align : align;
+}
+
+/* How long the next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
+static sector_t most_sectors(const struct job *job, uint64_t most_bytes)
 {
 	sector_t most = is_in_hole(job) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
 	sector_t end = is_in_hole(job) ? job->hole_end : job->data_end;
 
+	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
+		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
 	if (end > job->end)
 		end = job->end;
 	return end - job->next < most ? end - job->next : most;
 }
 
-bool job_start_chunk(struct job *job)
+bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	sector_t most, room;
@@ -400,7 +418,7 @@ bool job_start_chunk(struct job *job)
 		job_ask_extent(job, chunk);
 		return true;
 	}
-	most = most_sectors(job);
+	most = most_sectors(job, most_bytes);
 	if (needs_pages) {
 		room = take_pages(job, chunk, most);
 		if (room == 0)
@@ -412,6 +430,8 @@ bool job_start_chunk(struct job *job)
 	chunk->count = most;
 	chunk->unwritten = job_dest_mask(job); /* to come: nothing may free it before */
 	job->next += most;
+	if (job_is_throttled(job))
+		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
 	list_move_tail(&chunk->node, &job->in_flight);
 	if (needs_pages) {
 		chunk->state = CHUNK_READING;

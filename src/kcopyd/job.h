@@ -14,6 +14,7 @@
 
 struct job;
 struct pages;
+struct throttle;
 struct lane_request;
 
 /* A wait that a job has asked for. The client's thread alone. */
@@ -24,11 +25,12 @@ struct job_timer {
 
 /* What all jobs of a client share. Constant while jobs exist. */
 struct job_env {
-	struct pages *pages;	  /* borrowed: the reserve */
-	unsigned int num_pages;	  /* in the reserve */
-	unsigned int chunk_pages; /* a chunk's, at most */
-	unsigned int retries;	  /* further tries before a place is called bad */
-	unsigned int retry_ms;	  /* how long the first of them is waited for; each further one longer */
+	struct pages *pages;	   /* borrowed: the reserve */
+	struct throttle *throttle; /* borrowed: learns what is read and what is in flight */
+	unsigned int num_pages;	   /* in the reserve */
+	unsigned int chunk_pages;  /* a chunk's, at most */
+	unsigned int retries;	   /* further tries before a place is called bad */
+	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
 	void (*complete)(struct lane_request *request); /* of every request, on its lane's thread */
@@ -67,8 +69,13 @@ bool job_can_start(const struct job *job);
 /* For its next chunk. Zeroing and flushing do not, nor do holes. */
 bool job_needs_pages(const struct job *job);
 
-/* Starts the next chunk. False: not enough pages. */
-bool job_start_chunk(struct job *job);
+/* Flushing is not: nothing is copied by it. */
+bool job_is_throttled(const struct job *job);
+
+/*
+ * Starts the next chunk, of @most_bytes at the most, or a page or logical block if that is more. False: not enough pages.
+ */
+bool job_start_chunk(struct job *job, uint64_t most_bytes);
 
 /* A request of it completed. */
 void job_request_done(struct job *job, struct lane_request *request);

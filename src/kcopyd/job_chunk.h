@@ -180,8 +180,11 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 /* Narrowing down: these bytes were written. */
 void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes);
 
-/* Narrowing down is over; from byte @end on nothing is known. */
-void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end);
+/* Narrowing down: what begins at byte @start is not tried any more. */
+void chunk_write_given_up(struct chunk *chunk, unsigned int dest, uint32_t start);
+
+/* Narrowing down is over. */
+void chunk_write_settled(struct chunk *chunk, unsigned int dest);
 
 /* Hands out what waits for a destination and need not wait any longer. */
 void job_hand_out_waiting(struct job *job);

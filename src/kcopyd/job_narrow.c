@@ -172,16 +172,21 @@ static bool is_wanted(const struct narrowing *narrowing)
 }
 
 /*
- * Nobody wants the rest any more, from byte @start on, where narrow_stop_at() stopped. If nothing bad was found in it
- * yet, that it could not be transferred as a whole is true all the same.
+ * Nobody wants the rest any more, which begins where the last attempt failed after @good bytes. Of a block that failed
+ * alone that is told, though it was not tried as often as it could have been; of a larger range nobody knows which of
+ * its blocks are bad.
  */
-static void give_up(struct narrowing *narrowing, uint32_t start)
+static void give_up(struct narrowing *narrowing, uint64_t good)
 {
 	struct job *job = narrowing->job;
+	bool has_failed_alone = narrowing->narrow.tries > 0;
+	uint32_t start = narrow_stop_at(&narrowing->narrow, good);
 
 	job->is_short |= job->is_cancelled;
-	if (job->is_cancelled && !narrowing->has_bad && (!is_source(narrowing) || narrowing->chunk->offset < job->end))
-		add_bad(narrowing, start, chunk_bytes(narrowing->chunk) - start, false);
+	if (job->is_cancelled && has_failed_alone)
+		add_bad(narrowing, narrowing->start, narrowing->bytes, false);
+	if (!is_source(narrowing))
+		chunk_write_given_up(narrowing->chunk, narrowing->operand, start);
 	narrowing->end = start;
 }
 
@@ -200,14 +205,14 @@ static void finish(struct narrowing *narrowing)
 	if (is_source(narrowing))
 		chunk_read_settled(chunk, end);
 	else
-		chunk_write_settled(chunk, narrowing->operand, end);
+		chunk_write_settled(chunk, narrowing->operand);
 }
 
 static void go_on(struct narrowing *narrowing)
 {
 	if (narrow_next(&narrowing->narrow, &narrowing->start, &narrowing->bytes)) {
 		if (!is_wanted(narrowing))
-			give_up(narrowing, narrow_stop_at(&narrowing->narrow, 0));
+			give_up(narrowing, 0);
 		else if (narrowing->narrow.tries > 0)
 			wait_to_try(narrowing);
 		else
@@ -249,7 +254,7 @@ bool narrowing_start_next(struct narrowing *narrowing)
 	if (is_wanted(narrowing))
 		attempt_failed(narrowing, request);
 	else
-		give_up(narrowing, narrow_stop_at(&narrowing->narrow, request->done));
+		give_up(narrowing, request->done);
 	go_on(narrowing);
 	return !narrowing->chunk;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "pages.h"
+#include "throttle.h"
 
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
@@ -96,6 +97,7 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	request->lane.is_written = false;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
+	throttle_io_begin(chunk->job->env->throttle);
 	list_init(&one);
 	list_add_tail(&request->lane.node, &one);
 	lane_submit(bdev->lane, &one);
@@ -296,10 +298,18 @@ void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, ui
 	tell_written(chunk, dest, start, bytes);
 }
 
-void chunk_write_settled(struct chunk *chunk, unsigned int dest, uint32_t end)
+void chunk_write_given_up(struct chunk *chunk, unsigned int dest, uint32_t start)
 {
-	if (end < chunk_bytes(chunk))
-		limit_to(chunk, dest, end);
+	struct job *job = chunk->job;
+
+	limit_to(chunk, dest, start);
+	/* Not told, but nothing is written behind it either. */
+	if (job->is_cancelled && !(job->flags & KCOPYD_IGNORE_ERROR))
+		job->dead |= (uint32_t)1 << dest;
+}
+
+void chunk_write_settled(struct chunk *chunk, unsigned int dest)
+{
 	settle(chunk, dest);
 }
 

@@ -163,6 +163,24 @@ void kcopyd_client_cancel(struct kcopyd_client *kc);
  */
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 
+/*
+ * How many bytes a second are read from the sources of all the client's jobs together, at the most; 0: any number, as
+ * without this call. What is read again because it could not be read counts as well, though that is not waited for; what
+ * is only zeroed does not count. Exact over seconds: what was not used is made up for later only if it is less than a
+ * fifth of a second's. The smaller the limit, the smaller the chunks: what is read in 1/20 s, but a page or logical block at
+ * least. From any thread, also while jobs run.
+ */
+void kcopyd_client_set_limit(struct kcopyd_client *kc, uint64_t bytes_per_second);
+
+/*
+ * kcopyd's throttle (struct dm_kcopyd_throttle of linux/dm-kcopyd.h, raid1_resync_throttle of dm-mirror,
+ * snapshot_copy_throttle of dm-snapshot): in what share of the time a request of the client may be in flight, on whatever
+ * device. 100: always, as without this call. What is to be copied or zeroed is started in bursts of @percent of 0.2 s, as
+ * far as the devices allow that. Flushes and retries wait for nothing, but count. -EINVAL: not 1 to 100. From any thread,
+ * also while jobs run.
+ */
+int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent);
+
 /* -- jobs ---------------------------------------------------------------------------------------- */
 
 /* kcopyd's flags are given as 1 << bit (DM_KCOPYD_IGNORE_ERROR 1, WRITE_SEQ 2); ours start at bit 16. */

@@ -443,6 +443,17 @@ static void a_cancel_at_any_time_ends_the_job_and_leaves_nothing_strange(void **
 					    world_is_filled(world->dests[i], on_dest(i, n), SCRIPT_BLANK) ||
 					    (is_bad[0][n] && world_is_filled(world->dests[i], on_dest(i, n), 0)));
 			assert_outside_untouched(world, i);
+			if (outcome.read_err == 0 && outcome.write_err == 0)
+				assert_copied(world, i, 0, COUNT);
+		}
+		/* Of what was not looked at closely any more nothing is said: it may be good. */
+		for (n = 0; n < COUNT; n++) {
+			if (!is_bad[0][n])
+				assert_false(world_is_told_bad(world, &outcome, KCOPYD_OP_READ, 0, START + n));
+			for (i = 0; i < 3; i++)
+				if (!is_bad[1 + i][n])
+					assert_false(
+						world_is_told_bad(world, &outcome, KCOPYD_OP_WRITE, i, on_dest(i, n)));
 		}
 		assert_contiguous_exact(world, &outcome);
 		world_destroy(world);

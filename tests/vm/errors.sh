@@ -240,6 +240,43 @@ dust() {
 arrange dust
 check 'dust: exactly the unreadable sectors are listed and zeros' \
 	reads_past $M/dust /tmp/random0 'Input/output error' --retries=0
+check 'dust: all is copied up to the first' reads_up_to $M/dust /tmp/random0 'Input/output error' "${bad[0]%+*}" --retries=1
+
+# bad_in_map FILE: its bad areas, as bad has them
+bad_in_map() {
+	local start count status
+	while read -r start count status; do
+		[[ $status != - ]] || echo "$((start / 512))+$((count / 512))"
+	done < <(grep -v '^#' "$1")
+}
+
+# safe_in_map FILE: sectors
+safe_in_map() {
+	local start count status sum=0
+	while read -r start count status; do
+		[[ $status != + ]] || ((sum += count / 512))
+	done < <(grep -v '^#' "$1")
+	echo $sum
+}
+
+# What was bad is tried again by the next run, and only that. A disk that was written to has healed.
+maps_of_dust() {
+	local map
+	reads_past $M/dust /tmp/random0 'Input/output error' --retries=0 --map=/tmp/map
+	for map in /tmp/map.1 /tmp/map.2; do
+		diff <(printf '%s\n' "${bad[@]}") <(bad_in_map $map) || fail "$map has other sectors"
+		[[ $(safe_in_map $map) -eq $((SECTORS - $(how_many))) ]]
+	done
+	dmsetup message dust 0 disable
+	run kcopy --on-error=ignore --retries=0 --map=/tmp/map $M/dust /dev/ram1 /dev/ram2
+	dmsetup message dust 0 enable
+	assert_status 0
+	cp /tmp/random0 /tmp/expected
+	assert_holds /dev/ram1 0 $SECTORS
+	assert_holds /dev/ram2 0 $SECTORS
+	[[ $(bad_in_map /tmp/map.1) = '' && $(safe_in_map /tmp/map.2) -eq $SECTORS ]]
+}
+check 'dust: maps have exactly these, and the next run asks for no other' maps_of_dust
 
 scene
 need dmsetup dm-mod

@@ -75,8 +75,14 @@ need() {
 	local what words
 	for what; do
 		read -ra words <<<"$what"
-		command -v "$what" >/dev/null || modprobe "${words[@]}" 2>/dev/null || missing=${missing:-${words[0]}}
+		command -v "$what" >/dev/null || modprobe "${words[@]}" 2>/dev/null ||
+			missing=${missing:-${words[0]}$(without "${words[0]}")}
 	done
+}
+
+# without MODULE: why it is not there, if it was to be built
+without() {
+	[[ ! -s /vm/without-$1 ]] || echo ": $(</vm/without-"$1")"
 }
 
 # arrange COMMAND...: sets the scene, unless something is missing.

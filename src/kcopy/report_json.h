@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The report of a run as JSON: what was copied, or why nothing was. Knows no file: see json.h.
+ */
+#ifndef KCOPY_REPORT_JSON_H
+#define KCOPY_REPORT_JSON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "guard.h"
+#include "report.h"
+#include "resume.h"
+
+struct json_object;
+
+/* All that it tells. What is a pointer is borrowed. */
+struct report_facts {
+	const struct guard *guard;   /* its operands may be NULL: the command line made no sense */
+	const struct report *report; /* ended; NULL: nothing was written */
+	const struct resume *resume; /* NULL: there are no maps */
+	bool is_dry;		     /* a dry run that did not get as far as a plan */
+	int status;		     /* 0, the bitmask, or 128; a signal goes before it */
+	int signal;		     /* that ends the process, or 0 */
+	uint64_t elapsed_ms;
+	bool has_read_error;
+	uint32_t failed;    /* bit N-1: destination N */
+	uint32_t stalled;   /* likewise: it did not answer when it was asked last */
+	uint32_t abandoned; /* likewise: and was dropped for that */
+};
+
+/*
+ *   { "kcopy": version, "dry_run": false, or the plan could not be made,
+ *     "status": the exit status, as a shell shows it; "signal": "SIGINT" or null, "interrupted": is there one,
+ *     "reasons": of a refusal: [ what was printed, without kcopy's name ],
+ *     "elapsed_seconds", "written_bytes": to all destinations, in this run,
+ *     "read_err": 0 or 1, "write_err": bit N-1 for destination N, whatever N; "failed": [ numbers of operands ],
+ *     "source": null with --zero, or what the plan has of an operand but for "would_lose", and {
+ *       "unreadable_sectors", "errors": [ errors ], "untold_sectors": of those that there was no memory for },
+ *     "destinations": [ the same and {
+ *       "state": "complete", "failed", "incomplete", "interrupted" or "untouched",
+ *       "written_sectors", "resumed_sectors": of these, by the map from before, "contiguous_sectors", "flushed",
+ *       "dropped", "stalled", "abandoned",
+ *       "failed_sectors", "first_bad_sector", "errors": [ errors ], "untold_sectors",
+ *       "map": null or { "path", "saved": as it is now, "error" } } ] }
+ *
+ * An error is { "op": "read", "write", "zero", "flush" or words, "sector", "count", "errno", "error": "EIO", "message" }.
+ * Every key is always there, as in the plan. To be put by the caller; NULL: no memory.
+ */
+struct json_object *report_json_make(const struct report_facts *facts);
+
+#endif
