@@ -227,6 +227,26 @@ plain_new() {
 	assert_zeros image 2560 512000
 }
 
+@test "a file whose server takes holes for hints: nothing of what stood there shows" {
+	need_nbd
+	local file=$scratch/served
+	truncate -s $MIB source
+	data source 0 65536
+	filled_file image $MIB
+	# shellcheck disable=SC2016
+	nbd_file "$file" eval get_size="echo $MIB" can_write='exit 0' can_flush='exit 0' flush='exit 0' \
+		pread="dd if='$scratch/image' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none" \
+		pwrite="dd of='$scratch/image' oflag=seek_bytes seek=\$4 bs=1M iflag=fullblock conv=notrunc status=none" \
+		can_trim='exit 0' trim='exit 0'
+	run kcopy source served
+	assert_status 0
+	assert_same source 0 image 0 $MIB
+	filled_file image $MIB
+	run kcopy --zero served
+	assert_status 0
+	assert_zeros image 0 $MIB
+}
+
 @test "--zero gives the space back; with --sparse=never it writes zeros" {
 	local way zeroed
 	memory_dir

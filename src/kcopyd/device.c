@@ -75,7 +75,6 @@ static void set_file_zeros(struct block_device *bdev, blksize_t block)
 		bdev->zeros.align = larger(bdev->zeros.align, (uint32_t)block);
 }
 
-/* FUSE asks its server, which has not heard yet of what is still in the page cache. */
 static bool is_fuse(int fd)
 {
 	struct statfs fs;
@@ -138,7 +137,7 @@ static int ask_file(struct block_device *bdev, const struct stat *st)
 	if (clear_direct(bdev->fd))
 		return -errno;
 	bdev->direct_align = ask_direct_align(bdev->fd);
-	bdev->has_lazy_holes = is_fuse(bdev->fd);
+	bdev->is_fuse = is_fuse(bdev->fd);
 	set_file_zeros(bdev, st->st_blksize);
 	if (bdev->direct_align == 0 || set_direct(bdev->fd))
 		return 0;

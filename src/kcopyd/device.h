@@ -31,7 +31,7 @@ struct block_device {
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
 	struct zeros_rules zeros;   /* which zeros are worth a request of their own */
 	uint64_t hole_least;	    /* bytes: a file's holes that are smaller count as data; 0: it is not asked */
-	bool has_lazy_holes;	    /* a file: its holes may have data that is not written back yet */
+	bool is_fuse;		    /* a file whose server need not mean what it says of holes: see holes.c */
 	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */

@@ -14,6 +14,12 @@
 #include "device.h"
 #include "zeros.h"
 
+/*
+ * FUSE asks its server. That has not heard yet of what is still in the page cache, so what it says of holes is believed only
+ * of a source that was written back; and some take a hole to be punched for a hint: nbdfuse makes a trim of it, after which
+ * there may be anything. So the destination is asked to zero a range, or zeros are written.
+ */
+
 /* How many small holes are passed over before an answer is given, so that it comes soon. */
 #define MOST_STEPS 64
 
@@ -47,7 +53,7 @@ void holes_find(const struct block_device *bdev, uint64_t offset, uint64_t end, 
 
 	*hole_end = offset;
 	*data_end = end;
-	if (bdev->has_lazy_holes && fdatasync(bdev->fd))
+	if (bdev->is_fuse && fdatasync(bdev->fd))
 		return;
 	data = next_data(bdev, offset, end);
 	if (data < 0)
@@ -103,16 +109,17 @@ static int64_t write_zeros(const struct block_device *bdev, uint64_t offset, uin
  */
 static int zero_range(struct block_device *bdev, uint64_t offset, uint64_t bytes)
 {
-	int error;
+	int error = EOPNOTSUPP;
 
 	if (bdev->is_zoned || atomic_load(&bdev->cannot_zero))
 		return -EOPNOTSUPP;
-	if (fallocate(bdev->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) == 0)
-		return 0;
-	error = errno;
+	if (!bdev->is_fuse) {
+		if (fallocate(bdev->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) == 0)
+			return 0;
+		error = errno;
+	}
 	if (!bdev->is_block && fallocate(bdev->fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)bytes) == 0)
 		return 0;
-	/* Of the first one's: what the second one says is no news. */
 	if (error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY)
 		atomic_store(&bdev->cannot_zero, true);
 	return -error;
@@ -141,7 +148,7 @@ static uint64_t find_hole(const struct block_device *bdev, uint64_t offset, uint
 {
 	off_t data;
 
-	if (bdev->has_lazy_holes)
+	if (bdev->is_fuse)
 		return offset;
 	data = lseek(bdev->fd, (off_t)offset, SEEK_DATA);
 	if (data < 0 && errno == ENXIO && offset < file_bytes)

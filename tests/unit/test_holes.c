@@ -66,7 +66,7 @@ static void remove_file(struct file *file)
 static bool has_holes(void)
 {
 	struct file *file = make_file(MIB, (const uint64_t[][2]){ { 0, 0 } });
-	bool ret = lseek(file->bdev->fd, 0, SEEK_DATA) < 0 && !file->bdev->has_lazy_holes;
+	bool ret = lseek(file->bdev->fd, 0, SEEK_DATA) < 0 && !file->bdev->is_fuse;
 
 	remove_file(file);
 	return ret;
