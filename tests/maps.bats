@@ -242,6 +242,32 @@ bad_source() {
 	assert_map map '0 2048 +'
 }
 
+@test "a destination whose flush hangs keeps no other's map from being saved, also when it is ended" {
+	need_loop
+	need_nbd
+	random_file source $MIB
+	filled_file image $MIB
+	gate_new slow image $((8 * MIB))
+	rm -f slow-flush.reached
+	: >slow-flush.gate
+	kcopy_start --map=map source copy1 "$loop" copy2
+	gate_wait slow-flush
+	poll "$KCOPY_TIMEOUT" grep -qiE '^0x0+ +0x0*100000 +[+]$' map.1
+	poll "$KCOPY_TIMEOUT" grep -qiE '^0x0+ +0x0*100000 +[+]$' map.3
+	assert_map map.2 '0 2048 ?'
+	[[ -e slow-flush.gate ]]
+	kill -KILL "$pid"
+	gate_open slow-flush
+	kcopy_wait
+	assert_map map.1 '0 2048 +'
+	assert_map map.2 '0 2048 ?'
+	assert_map map.3 '0 2048 +'
+	run kcopy --map=map source copy1 "$loop" copy2
+	assert_status 0
+	assert_same source 0 image 0 $MIB
+	assert_map map.2 '0 2048 +'
+}
+
 @test "destinations with gaps of their own: what several lack is read once, what one has is not written" {
 	need_loop
 	local source name before

@@ -108,14 +108,6 @@ static void refresh(struct clone *clone, void (*fn)(const struct operand *operan
 			fn(&clone->guard.operands[number]);
 }
 
-/* The last word on the maps. */
-static void save_maps(struct clone *clone)
-{
-	if (!clone->resume)
-		return;
-	clone->is_unsaved = resume_save(clone->resume);
-}
-
 /* Pre-flight is over. 0, or -errno: nothing was written. */
 static int run_jobs(struct clone *clone)
 {
@@ -132,10 +124,10 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	clone_stall_prepare(clone, pages);
+	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
-	if (clone->resume)
-		clone->is_unsaved = resume_save(clone->resume);
+	clone_map_save(clone, ~0u);
 	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	log_set_patience(while_copying);
@@ -146,7 +138,7 @@ static int run_jobs(struct clone *clone)
 	}
 	flushed = clone_flush(clone);
 	log_set_patience(signals_patience);
-	save_maps(clone);
+	clone_map_save(clone, ~0u);
 	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);

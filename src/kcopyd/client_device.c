@@ -61,7 +61,13 @@ void kcopyd_device_abandon(struct block_device *bdev)
 {
 	/* In this order: what comes to the lane from now on fails without the clients' help. */
 	lane_abandon(bdev->lane);
-	client_abandon_in_all();
+	client_look_in_all();
+}
+
+void kcopyd_device_fail(struct block_device *bdev)
+{
+	atomic_store(&bdev->is_failed, true);
+	client_look_in_all();
 }
 
 void kcopyd_device_limit(struct block_device *bdev, uint64_t bytes)

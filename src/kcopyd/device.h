@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards (but for cannot_zero), so that any thread may read it. Does no I/O on the contents.
+ * opened; constant afterwards but for is_failed and cannot_zero, so that any thread may read it. Does no I/O on the contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H
@@ -35,6 +35,7 @@ struct block_device {
 	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */
+	atomic_bool is_failed;	    /* see kcopyd_device_fail() */
 };
 
 /* @fd is the device's on success. -ENOTBLK: neither block device nor regular file. */

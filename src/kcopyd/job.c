@@ -203,8 +203,8 @@ void job_cancel(struct job *job)
 
 void job_timer_due(struct job *job, struct job_timer *timer)
 {
-	(void)job;
 	narrowing_end_wait(container_of(timer, struct narrowing, timer));
+	job_go_on(job);
 }
 
 void job_call_back(struct job *job)
@@ -343,6 +343,22 @@ unsigned int job_abandon(struct job *job)
 	}
 	end_waits_for_abandoned(job);
 	return job->num_orphans - before;
+}
+
+void job_drop_failed(struct job *job)
+{
+	for (unsigned int dest = 0; job->kind != JOB_FLUSH && dest < job->num_dests; dest++) {
+		struct job_timer *timer = &job->narrowings[dest].timer;
+
+		if ((job->dead >> dest & 1) || !atomic_load(&job->dests[dest].bdev->is_failed))
+			continue;
+		job_drop_dest(job, dest);
+		if (list_is_empty(&timer->node))
+			continue;
+		list_del(&timer->node);
+		narrowing_end_wait(&job->narrowings[dest]);
+	}
+	job_go_on(job);
 }
 
 bool job_take_orphan(struct lane_request *request)

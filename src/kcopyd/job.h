@@ -86,6 +86,9 @@ void job_request_done(struct job *job, struct lane_request *request);
  */
 unsigned int job_abandon(struct job *job);
 
+/* Destinations on devices that have failed (kcopyd_device_fail()) are dropped. */
+void job_drop_failed(struct job *job);
+
 /*
  * A request that came back: was it an orphan? Then its pages return to the reserve, and the last one of a job that was
  * called back frees it.

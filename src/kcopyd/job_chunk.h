@@ -137,6 +137,9 @@ static inline bool job_has_abandoned(const struct job *job, unsigned int operand
 	return lane_is_abandoned(job_region(job, operand)->bdev->lane);
 }
 
+/* Behind this nothing more is written to the destination; if the job's flags, or no other one, want that it ends. */
+void job_drop_dest(struct job *job, unsigned int dest);
+
 /* Puts @bytes from byte @start of the chunk on @bdev's lane. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
 		  uint64_t bytes);
@@ -229,7 +232,7 @@ void chunk_narrow_done(struct chunk *chunk, const struct chunk_request *request)
 /* Begins with the operand's next chunk, if its turn has come. True: and that is settled already. */
 bool narrowing_start_next(struct narrowing *narrowing);
 
-/* The wait for a retry is over, or to be: job->is_cancelled. */
+/* The wait for a retry is over, or to be: nobody wants it any more. */
 void narrowing_end_wait(struct narrowing *narrowing);
 
 #endif

@@ -261,8 +261,8 @@ bool narrowing_start_next(struct narrowing *narrowing)
 
 void narrowing_end_wait(struct narrowing *narrowing)
 {
-	if (narrowing->job->is_cancelled)
-		go_on(narrowing);
-	else
+	if (is_wanted(narrowing))
 		try_next(narrowing);
+	else
+		go_on(narrowing);
 }

@@ -256,6 +256,14 @@ void chunk_start_writing(struct chunk *chunk)
 		hand_out(chunk);
 }
 
+void job_drop_dest(struct job *job, unsigned int dest)
+{
+	job->write_err |= (uint32_t)1 << dest;
+	job->dead |= (uint32_t)1 << dest;
+	if (!(job->flags & (KCOPYD_IGNORE_ERROR | KCOPYD_DROP_FAILED)) || job->dead == job_dest_mask(job))
+		job->is_ended = true;
+}
+
 bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, bool is_gone)
 {
 	struct job *job = chunk->job;
@@ -265,9 +273,7 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 	/* Behind a place that was left out a zone cannot be written. */
 	if (job->flags & KCOPYD_IGNORE_ERROR && !is_gone && !job->dests[dest].bdev->is_zoned)
 		return true;
-	job->dead |= (uint32_t)1 << dest;
-	if (!(job->flags & (KCOPYD_IGNORE_ERROR | KCOPYD_DROP_FAILED)) || job->dead == job_dest_mask(job))
-		job->is_ended = true;
+	job_drop_dest(job, dest);
 	return false;
 }
 
@@ -347,8 +353,11 @@ void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
 		return;
 	}
 	narrow_alive(&job->narrowings[dest].narrow);
-	if (chunk_write_next(chunk, dest))
+	/* A destination that was dropped meanwhile gets no further piece. */
+	if (!(job->dead >> dest & 1) && chunk_write_next(chunk, dest))
 		return;
-	chunk_write_good(chunk, dest, 0, chunk_bytes(chunk));
+	if (request->reached < chunk_bytes(chunk))
+		limit_to(chunk, dest, request->reached);
+	chunk_write_good(chunk, dest, 0, request->reached);
 	settle(chunk, dest);
 }

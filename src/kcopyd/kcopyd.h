@@ -104,6 +104,14 @@ unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcop
 void kcopyd_device_abandon(struct block_device *bdev);
 
 /*
+ * Nothing more is to be written to the device: for who learns elsewhere that it has lost data, from a flush that
+ * failed. In the jobs of all clients, those to come, too, its destinations are dropped (their bits are set), with
+ * IGNORE_ERROR, too; the observer is told nothing. What is under way is finished, and it can still be read and flushed.
+ * Returns at once; from any thread. There is no way back but to open it again.
+ */
+void kcopyd_device_fail(struct block_device *bdev);
+
+/*
  * The kernel gets requests of so many bytes for the device at a time at the most, or one request: no more of a reserve
  * than that can be lost if the device is abandoned. Flushes and zeroing do not count. From any thread, at best before
  * the first job.

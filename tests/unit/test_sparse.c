@@ -461,6 +461,32 @@ static void a_destination_that_is_abandoned_while_it_zeroes_is_dropped(void **st
 	}
 }
 
+static void a_destination_that_is_dropped_gets_no_further_piece(void **state)
+{
+	struct world *world = with_runs(2);
+	struct outcome outcome = { 0 }, empty = { 0 };
+	struct script *disk = world->dests[0];
+
+	(void)state;
+	script_add(disk, holding(LANE_WRITE, on_dest(0, CHUNK), PAGE_SECTORS));
+	assert_int_equal(world_start(world, START, COUNT, SPARSE | DROP, &outcome), 0);
+	script_wait_held(disk, 1);
+	kcopyd_device_fail(disk->bdev);
+	/* When this is called back, the client has heard of it. */
+	assert_int_equal(world_start(world, START, 0, 0, &empty), 0);
+	world_wait(world, &empty);
+	script_let_go(disk);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.write_err, 1);
+	assert_copied(world, 0, 0, CHUNK + PAGE_SECTORS);
+	for (sector_t n = CHUNK + PAGE_SECTORS; n < 2 * CHUNK; n++)
+		assert_true(world_is_filled(disk, on_dest(0, n), SCRIPT_BLANK));
+	assert_int_equal(world_contiguous(world, &outcome, 0), CHUNK + PAGE_SECTORS);
+	assert_copied(world, 1, 0, COUNT);
+	assert_contiguous_exact(world, &outcome);
+	world_destroy(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -483,6 +509,7 @@ int main(void)
 		cmocka_unit_test(a_bad_sector_among_zeros_is_told_exactly),
 		cmocka_unit_test(a_bad_sector_in_a_hole_is_told_exactly),
 		cmocka_unit_test(a_destination_that_is_abandoned_while_it_zeroes_is_dropped),
+		cmocka_unit_test(a_destination_that_is_dropped_gets_no_further_piece),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
