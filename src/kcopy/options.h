@@ -23,6 +23,7 @@ struct options {
 	enum on_error on_error;
 	unsigned int retries;	    /* of a place that failed */
 	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
+	bool writes_zeros;	    /* instead of making holes, or having the device zero them */
 	char *map_path;		    /* owned; NULL: no maps */
 	char *jobs_path;	    /* owned: the list of jobs, "-": standard input; NULL: there is one, in operands */
 	struct guard_options guard;

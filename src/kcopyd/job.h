@@ -68,7 +68,7 @@ const struct job_env *job_env_of_request(const struct lane_request *request);
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);
 
-/* Zeroing and flushing do not. */
+/* For its next chunk. Zeroing and flushing do not, nor do holes. */
 bool job_needs_pages(const struct job *job);
 
 /* Flushing is not: nothing is copied by it. */
@@ -97,7 +97,7 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. Nothing of it is in flight. */
+/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
 void job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */

@@ -44,6 +44,7 @@ void job_init_streams(struct job *job, struct stream *streams)
 	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
 
 	streams[0] = (struct stream){ .dests = job_dest_mask(job), .end = job->count };
+	streams[0].data_end = job_has_extents(job) ? 0 : job->count;
 	job->streams = streams;
 	job->num_streams = 1;
 	list_init(&job->watch.node);
@@ -62,6 +63,12 @@ void job_init_streams(struct job *job, struct stream *streams)
 bool stream_has_more(const struct job *job, const struct stream *stream)
 {
 	return stream->next < stream->end && live_dests(job, stream);
+}
+
+/* It has, and does not wait to be told what the source has there. */
+static bool can_go_on(const struct job *job, const struct stream *stream)
+{
+	return stream_has_more(job, stream) && !stream->is_asking;
 }
 
 static unsigned int count_with_more(const struct job *job)
@@ -109,13 +116,13 @@ struct stream *job_next_stream(const struct job *job)
 
 	for (unsigned int i = job->num_streams - 1; i > 0 && with_more > 1; i--) {
 		share = find_share(job, with_more);
-		if (stream_has_more(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
+		if (can_go_on(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
 			return &job->streams[i];
 	}
 	if (with_more > 1)
-		return stream_has_more(job, &job->streams[0]) ? &job->streams[0] : NULL;
+		return can_go_on(job, &job->streams[0]) ? &job->streams[0] : NULL;
 	for (unsigned int i = 0; i < job->num_streams; i++)
-		if (stream_has_more(job, &job->streams[i]))
+		if (can_go_on(job, &job->streams[i]))
 			return &job->streams[i];
 	return NULL;
 }
@@ -255,6 +262,10 @@ static void take_back(struct job *job, unsigned int dest, sector_t from)
 		next = pos->next;
 		if (chunk->stream != &job->streams[0] || chunk->offset < from)
 			continue;
+		if (chunk->state == CHUNK_ASKING) {
+			chunk->dests &= ~bit;
+			continue;
+		}
 		assert(chunk->unwritten & bit);
 		chunk->dests &= ~bit;
 		chunk->unwritten &= ~bit;
@@ -269,6 +280,7 @@ static void split_off(struct job *job, unsigned int dest, sector_t from)
 	uint32_t bit = (uint32_t)1 << dest;
 
 	*stream = (struct stream){ .dests = bit, .next = from, .end = job->streams[0].end };
+	stream->data_end = job_has_extents(job) ? from : job->count;
 	job->streams[0].dests &= ~bit;
 	job->stream_of[dest] = stream;
 	take_back(job, dest, from);
