@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from vm import modules as own
+
 # What the machine has without asking for it; what this computer lacks is left out, and the scripts skip what needs it.
 MODULES = """
     virtio_pci virtio_blk virtio_console configfs loop brd null_blk scsi_mod sd_mod scsi_debug
@@ -154,8 +156,8 @@ def read_modules(directory):
     return found
 
 
-def add_modules(cpio, directory, modules, scratch):
-    """The modules that are there, with an index of their own, which names no other."""
+def add_modules(cpio, directory, modules, built, scratch):
+    """The modules that are there and those that were built, with an index of their own, which names no other."""
     there = read_modules(directory)
     tree = tempfile.mkdtemp(dir=scratch)
     target = tree + directory
@@ -163,6 +165,9 @@ def add_modules(cpio, directory, modules, scratch):
     for path in {path for module in modules for path in there.get(module.replace("-", "_"), [])}:
         os.makedirs(os.path.dirname(target + "/" + path), exist_ok=True)
         shutil.copy(directory + "/" + path, target + "/" + path)
+    for name, path in built.items():
+        os.makedirs(target + "/updates", exist_ok=True)
+        shutil.copy(path, "%s/updates/%s.ko" % (target, name))
     for path in glob.glob(directory + "/modules.order") + glob.glob(directory + "/modules.builtin*"):
         shutil.copy(path, target)
     subprocess.run(["depmod", "-b", tree, os.path.basename(directory)], check=True)
@@ -171,9 +176,9 @@ def add_modules(cpio, directory, modules, scratch):
     cpio.path(tree + "/lib", "/lib")
 
 
-def build_base(directory, modules, scratch):
+def build_base(directory, modules, built, reasons, scratch):
     cpio = Cpio()
-    add_modules(cpio, directory, modules, scratch)
+    add_modules(cpio, directory, modules, built, scratch)
     for name in "dev proc sys tmp run root mnt etc sbin vm var/tmp".split():
         cpio.directory(name)
     for tool in TOOLS:
@@ -183,6 +188,8 @@ def build_base(directory, modules, scratch):
     for applet in output_of("busybox", "--list").split():
         cpio.link("/bin/" + applet, "busybox")
     cpio.link("/sbin/modprobe", "/bin/busybox")
+    for name, reason in reasons.items():
+        cpio.text("/vm/without-" + name, reason + "\n")
     cpio.text("/bin/waitfor", WAITFOR)
     cpio.text("/init", INIT)
     return cpio.bytes()
@@ -248,6 +255,22 @@ def unpack_kernel(path):
     return data if at < 0 else lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data[at:])
 
 
+def build_own(cache, directory, scratch):
+    """Modules that this kernel leaves out: the files of those that could be built, and why the others could not."""
+    there, version = read_modules(directory), os.path.basename(directory)
+    built, reasons = {}, {}
+    for name in own.OWN:
+        if name.replace("-", "_") in there:
+            continue
+        try:
+            own.check_there(version)
+            digest = digest_of([version, own.__file__] + list(own.paths_of(version)))
+            built[name] = cached("%s/%s-%s" % (cache, name, digest), lambda: own.build(name, version, scratch))
+        except own.Unavailable as reason:
+            reasons[name] = str(reason)
+    return built, reasons
+
+
 def kernel_and_base(modules, scratch):
     """The files to boot: the kernel, and the initramfs, to which a run appends its own."""
     kernel, directory = find_kernel()
@@ -263,6 +286,8 @@ def kernel_and_base(modules, scratch):
         for path in glob.glob(cache + "/*-*"):
             if time.time() - os.stat(path).st_mtime > 7 * 86400:
                 os.unlink(path)
+        built, reasons = build_own(cache, directory, scratch)
+        sources += list(built.values()) + list(reasons.values())
         return (cached("%s/kernel-%s" % (cache, digest_of([kernel])), lambda: unpack_kernel(kernel)),
                 cached("%s/base-%s" % (cache, digest_of(sources + modules)),
-                       lambda: build_base(directory, modules, scratch)))
+                       lambda: build_base(directory, modules, built, reasons, scratch)))

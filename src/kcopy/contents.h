@@ -22,6 +22,7 @@ struct content {
 	uint64_t offset, bytes; /* where it stands on the device or file; its room there, or 0: not known */
 	bool is_table;		/* a partition table */
 	bool is_damaged;	/* its checksum is wrong */
+	bool is_foreign;	/* whoever asked knows that it is no part of the copy that was begun here */
 };
 
 struct contents {

@@ -319,19 +319,21 @@ static bool is_copied(const struct operand *source, const struct contents *held,
 	return ret > 0 || (ret < 0 && operand->trust == TRUST_NAMED);
 }
 
-static void refuse_contents(const struct operand *source, const struct contents *held, struct operand *operand)
+static void refuse_contents(const struct operand *source, const struct contents *held, struct operand *operand,
+			    bool is_forced)
 {
 	const struct contents *contents = &operand->contents;
 	/* Of what is refused anyway nobody should learn to write --force. */
 	const char *advice = operand->is_bad ? "" : "; --force to do it anyway";
 
 	for (size_t i = 0; i < contents->num; i++) {
-		if (is_copied(source, held, operand, &contents->items[i]))
+		contents->items[i].is_foreign = !is_copied(source, held, operand, &contents->items[i]);
+		if (is_forced || !contents->items[i].is_foreign)
 			continue;
 		operand_problem(operand, "would overwrite %s%s",
 				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM), advice);
 	}
-	if (operand->contents_error)
+	if (operand->contents_error && !is_forced)
 		operand_problem(operand, "what would be overwritten is not known, as it cannot be read: %s%s",
 				strerror(operand->contents_error), advice);
 }
@@ -362,13 +364,13 @@ static void check_contents(struct guard *guard)
 		operand->was_probed = true;
 		operand->contents_error =
 			-contents_find(&operand->region, operand->is_block ? operand->rdev : 0, &operand->contents);
-		if (guard->options->is_forced)
+		if (guard->options->is_forced && operand->trust == TRUST_NONE)
 			continue;
 		if (operand->trust != TRUST_NONE && operand->contents.num > 0 && !has_asked) {
 			contents_find(&source->region, source->is_block ? source->rdev : 0, &held);
 			has_asked = true;
 		}
-		refuse_contents(source, &held, operand);
+		refuse_contents(source, &held, operand, guard->options->is_forced);
 	}
 	contents_free(&held);
 }

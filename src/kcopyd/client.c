@@ -21,11 +21,14 @@
 #include "lane.h"
 #include "list.h"
 #include "pages.h"
+#include "throttle.h"
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
 #define RETRIES 2u
 #define RETRY_MS 100u
-#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S UINT64_C(1000000000)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED | KCOPYD_SPARSE)
 
 struct kcopyd_client {
 	struct list_head node; /* clients; guarded by clients_lock */
@@ -42,7 +45,10 @@ struct kcopyd_client {
 	unsigned long num_jobs;	    /* accepted, not called back */
 	bool is_waiting;	    /* the thread sleeps on work */
 	bool is_cancelling;
-	bool is_abandoning; /* a device was abandoned */
+	bool is_looking; /* a device was abandoned, or has failed */
+	uint64_t limit;	 /* for the throttle, as percent is */
+	unsigned int percent;
+	bool has_new_speed; /* the last two were set */
 	bool is_closing;
 	bool has_ended;	   /* the thread has nothing left to do */
 	bool is_lingering; /* there are orphans only */
@@ -56,6 +62,8 @@ struct kcopyd_client {
 	struct list_head running;  /* only chunks in flight to wait for */
 	struct list_head finished; /* to be called back */
 	struct list_head timers;   /* waits of jobs, the first to end first */
+	struct throttle throttle;
+	uint64_t throttled_ns; /* when it is to be asked again; UINT64_MAX: at any time, or nobody waits for it */
 };
 
 /* All there are: whoever abandons a device does not know which of them use it. */
@@ -100,12 +108,17 @@ static void process_completed(struct kcopyd_client *kc, struct list_head *comple
 	}
 }
 
-static uint64_t now_ms(void)
+static uint64_t now_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t now_ms(void)
+{
+	return now_ns() / NS_PER_MS;
 }
 
 /* A job's, see job_env. */
@@ -149,18 +162,27 @@ static bool is_over(const struct kcopyd_client *kc)
 	return kc->is_closing && (!kc->is_lingering || kc->num_orphans == 0);
 }
 
-/* With the lock held: until something comes, or the first timer is due. */
-static void wait_for_work(struct kcopyd_client *kc)
+/* Of the first timer, or the throttle; UINT64_MAX: nothing is waited for that only time brings. */
+static uint64_t find_due_ns(const struct kcopyd_client *kc)
 {
 	const struct job_timer *timer = first_timer(kc);
+	uint64_t due_ns = timer ? timer->due_ms * NS_PER_MS : UINT64_MAX;
+
+	return due_ns < kc->throttled_ns ? due_ns : kc->throttled_ns;
+}
+
+/* With the lock held: until something comes, or the time for something has. */
+static void wait_for_work(struct kcopyd_client *kc)
+{
+	uint64_t due_ns = find_due_ns(kc);
 	bool is_due = false;
 
-	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling &&
-	       !kc->is_abandoning && !is_over(kc) && !is_due) {
+	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling && !kc->is_looking &&
+	       !kc->has_new_speed && !is_over(kc) && !is_due) {
 		kc->is_waiting = true;
-		if (timer) {
-			struct timespec until = { .tv_sec = (time_t)(timer->due_ms / 1000),
-						  .tv_nsec = (long)(timer->due_ms % 1000) * 1000000 };
+		if (due_ns < UINT64_MAX) {
+			struct timespec until = { .tv_sec = (time_t)(due_ns / NS_PER_S),
+						  .tv_nsec = (long)(due_ns % NS_PER_S) };
 
 			is_due = pthread_cond_timedwait(&kc->work, &kc->lock, &until) == ETIMEDOUT;
 		} else {
@@ -170,23 +192,72 @@ static void wait_for_work(struct kcopyd_client *kc)
 	}
 }
 
-static void start_chunks(struct kcopyd_client *kc)
+/* With the lock held. */
+static void take_speed(struct kcopyd_client *kc)
 {
+	if (!kc->has_new_speed)
+		return;
+	kc->has_new_speed = false;
+	if (kc->limit != kc->throttle.limit)
+		throttle_set_limit(&kc->throttle, kc->limit);
+	throttle_set_percent(&kc->throttle, kc->percent);
+}
+
+/* The bytes that the next chunk may have; 0: it may not be started yet. */
+static uint64_t ask_throttle(struct kcopyd_client *kc, const struct job *job)
+{
+	uint64_t due_ns = UINT64_MAX, most;
+
+	if (!job_is_throttled(job))
+		return THROTTLE_ANY;
+	most = throttle_ask(&kc->throttle, job_needs_pages(job), &due_ns);
+	if (most == 0 && due_ns < kc->throttled_ns)
+		kc->throttled_ns = due_ns;
+	return most;
+}
+
+static void start_unpaged(struct kcopyd_client *kc)
+{
+	struct list_head held;
+
+	list_init(&held);
 	while (!list_is_empty(&kc->unpaged)) {
 		struct job *job = job_of_node(kc->unpaged.next);
+		uint64_t most;
 
-		job_start_chunk(job);
+		if (job_needs_pages(job)) {
+			requeue(kc, job); /* another of its streams comes first now */
+			continue;
+		}
+		most = ask_throttle(kc, job);
+		if (most == 0) {
+			list_move_tail(job_node(job), &held);
+			continue;
+		}
+		job_start_chunk(job, most);
 		requeue(kc, job);
 	}
+	list_splice_tail(&held, &kc->unpaged);
+}
+
+static void start_chunks(struct kcopyd_client *kc)
+{
+	kc->throttled_ns = UINT64_MAX;
+	start_unpaged(kc);
 	while (!list_is_empty(&kc->waiting)) {
 		struct job *job = job_of_node(kc->waiting.next);
+		uint64_t most = ask_throttle(kc, job);
 
-		if (!job_start_chunk(job)) {
+		if (most == 0)
+			break;
+		if (!job_start_chunk(job, most)) {
 			if (pages_taken(kc->pages) > 0)
 				break;	 /* they will be put; nobody overtakes it */
 			job_starve(job); /* abandoned devices have them all */
 		}
 		requeue(kc, job);
+		if (!job_needs_pages(job))
+			start_unpaged(kc); /* behind its data there is a hole, or the source is to be asked */
 	}
 }
 
@@ -212,7 +283,7 @@ static void cancel_jobs(struct kcopyd_client *kc)
 }
 
 /* Those that wait stay in their order. */
-static void abandon_in_jobs(struct kcopyd_client *kc)
+static void look_in_jobs(struct kcopyd_client *kc)
 {
 	struct list_head all, *pos;
 
@@ -220,7 +291,19 @@ static void abandon_in_jobs(struct kcopyd_client *kc)
 	while (!list_is_empty(&all)) {
 		pos = all.next;
 		kc->num_orphans += job_abandon(job_of_node(pos));
+		job_drop_failed(job_of_node(pos));
 		requeue(kc, job_of_node(pos));
+	}
+}
+
+/* New jobs. */
+static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
+{
+	while (!list_is_empty(incoming)) {
+		struct job *job = job_of_node(incoming->next);
+
+		job_drop_failed(job);
+		requeue(kc, job);
 	}
 }
 
@@ -262,7 +345,7 @@ static void *client_main(void *arg)
 {
 	struct kcopyd_client *kc = arg;
 	struct list_head incoming, completed;
-	bool is_cancelling, is_abandoning, is_left;
+	bool is_cancelling, is_looking, is_left;
 
 	list_init(&incoming);
 	list_init(&completed);
@@ -272,9 +355,10 @@ static void *client_main(void *arg)
 		list_splice_tail(&kc->incoming, &incoming);
 		list_splice_tail(&kc->completed, &completed);
 		is_cancelling = kc->is_cancelling;
-		is_abandoning = kc->is_abandoning;
+		is_looking = kc->is_looking;
 		kc->is_cancelling = false;
-		kc->is_abandoning = false;
+		kc->is_looking = false;
+		take_speed(kc);
 		if (kc->is_closing && kc->num_jobs == 0 && list_is_empty(&completed) && end(kc)) {
 			is_left = kc->is_left;
 			pthread_mutex_unlock(&kc->lock);
@@ -287,12 +371,11 @@ static void *client_main(void *arg)
 		/* Before the new ones are taken over: those accepted after the cancel are not meant. */
 		if (is_cancelling)
 			cancel_jobs(kc);
-		while (!list_is_empty(&incoming))
-			requeue(kc, job_of_node(incoming.next));
+		take_over(kc, &incoming);
 		process_completed(kc, &completed);
 		/* After those that came back in time. */
-		if (is_abandoning)
-			abandon_in_jobs(kc);
+		if (is_looking)
+			look_in_jobs(kc);
 		process_timers(kc);
 		start_chunks(kc);
 		call_back(kc);
@@ -344,6 +427,10 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.retry_ms = RETRY_MS;
 	kc->env.complete = request_complete;
 	kc->env.wait = start_timer;
+	kc->env.throttle = &kc->throttle;
+	throttle_init(&kc->throttle, now_ns);
+	kc->throttled_ns = UINT64_MAX;
+	kc->percent = THROTTLE_NONE;
 	list_init(&kc->incoming);
 	list_init(&kc->completed);
 	list_init(&kc->waiting);
@@ -432,7 +519,28 @@ void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries)
 	kc->env.retries = retries;
 }
 
-void client_abandon_in_all(void)
+void kcopyd_client_set_limit(struct kcopyd_client *kc, uint64_t bytes_per_second)
+{
+	pthread_mutex_lock(&kc->lock);
+	kc->limit = bytes_per_second;
+	kc->has_new_speed = true;
+	pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+}
+
+int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent)
+{
+	if (percent < 1 || percent > THROTTLE_NONE)
+		return -EINVAL;
+	pthread_mutex_lock(&kc->lock);
+	kc->percent = percent;
+	kc->has_new_speed = true;
+	pthread_cond_signal(&kc->work);
+	pthread_mutex_unlock(&kc->lock);
+	return 0;
+}
+
+void client_look_in_all(void)
 {
 	struct list_head *pos;
 
@@ -441,11 +549,21 @@ void client_abandon_in_all(void)
 		struct kcopyd_client *kc = container_of(pos, struct kcopyd_client, node);
 
 		pthread_mutex_lock(&kc->lock);
-		kc->is_abandoning = true;
+		kc->is_looking = true;
 		pthread_cond_signal(&kc->work);
 		pthread_mutex_unlock(&kc->lock);
 	}
 	pthread_mutex_unlock(&clients_lock);
+}
+
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
+{
+	kc->env.max_lag = bytes;
+}
+
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
+{
+	kc->env.chunk_pages = pages;
 }
 
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)

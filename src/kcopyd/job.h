@@ -14,21 +14,25 @@
 
 struct job;
 struct pages;
+struct throttle;
 struct lane_request;
 
 /* A wait that a job has asked for. The client's thread alone. */
 struct job_timer {
 	struct list_head node; /* the client's list, while it runs; of itself: it does not */
 	uint64_t due_ms;       /* the client's: of the monotonic clock */
+	struct job *job;       /* whose it is */
 };
 
 /* What all jobs of a client share. Constant while jobs exist. */
 struct job_env {
-	struct pages *pages;	  /* borrowed: the reserve */
-	unsigned int num_pages;	  /* in the reserve */
-	unsigned int chunk_pages; /* a chunk's, at most */
-	unsigned int retries;	  /* further tries before a place is called bad */
-	unsigned int retry_ms;	  /* how long the first of them is waited for; each further one longer */
+	struct pages *pages;	   /* borrowed: the reserve */
+	struct throttle *throttle; /* borrowed: learns what is read and what is in flight */
+	unsigned int num_pages;	   /* in the reserve */
+	unsigned int chunk_pages;  /* a chunk's, at most */
+	unsigned int retries;	   /* further tries before a place is called bad */
+	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
+	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
 	void (*complete)(struct lane_request *request); /* of every request, on its lane's thread */
@@ -64,11 +68,16 @@ const struct job_env *job_env_of_request(const struct lane_request *request);
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);
 
-/* Zeroing and flushing do not. */
+/* For its next chunk. Zeroing and flushing do not, nor do holes. */
 bool job_needs_pages(const struct job *job);
 
-/* Starts the next chunk. False: not enough pages. */
-bool job_start_chunk(struct job *job);
+/* Flushing is not: nothing is copied by it. */
+bool job_is_throttled(const struct job *job);
+
+/*
+ * Starts the next chunk, of @most_bytes at the most, or a page or logical block if that is more. False: not enough pages.
+ */
+bool job_start_chunk(struct job *job, uint64_t most_bytes);
 
 /* A request of it completed. */
 void job_request_done(struct job *job, struct lane_request *request);
@@ -79,13 +88,16 @@ void job_request_done(struct job *job, struct lane_request *request);
  */
 unsigned int job_abandon(struct job *job);
 
+/* Destinations on devices that have failed (kcopyd_device_fail()) are dropped. */
+void job_drop_failed(struct job *job);
+
 /*
  * A request that came back: was it an orphan? Then its pages return to the reserve, and the last one of a job that was
  * called back frees it.
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. Nothing of it is in flight. */
+/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
 void job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */

@@ -42,6 +42,7 @@ void narrowing_init(struct narrowing *narrowing, struct job *job, unsigned int o
 	narrowing->job = job;
 	narrowing->operand = operand;
 	list_init(&narrowing->timer.node);
+	narrowing->timer.job = job;
 	if (region_of(narrowing)->bdev)
 		narrow_init(&narrowing->narrow, find_block(narrowing), job->env->retries, is_ordered);
 }
@@ -68,19 +69,33 @@ static bool is_gone_error(int error)
 
 /* -- areas --------------------------------------------------------------------------------------- */
 
+/* Without IGNORE_ERROR one place of the source is told; another stream may come to the same one. */
+static bool is_told(struct job *job, sector_t sector)
+{
+	bool is_told = job->has_told_bad && job->told_bad == sector;
+
+	if (!job_ends_at_read_errors(job))
+		return false;
+	job->has_told_bad = true;
+	job->told_bad = sector;
+	return is_told;
+}
+
 static void tell_bad_area(struct narrowing *narrowing)
 {
 	static const enum kcopyd_op ops[] = { [JOB_COPY] = KCOPYD_OP_WRITE, [JOB_ZERO] = KCOPYD_OP_ZERO };
-	const struct job *job = narrowing->job;
+	struct job *job = narrowing->job;
 	struct io_region region = *region_of(narrowing);
 
 	if (narrowing->bad_bytes == 0)
 		return;
 	region.sector += narrowing->chunk->offset + narrowing->bad_start / KCOPYD_SECTOR_BYTES;
 	region.count = narrowing->bad_bytes / KCOPYD_SECTOR_BYTES;
+	narrowing->bad_bytes = 0;
+	if (is_source(narrowing) && is_told(job, region.sector))
+		return;
 	job_tell_error(job, is_source(narrowing) ? KCOPYD_OP_READ : ops[job->kind], narrowing->operand, &region,
 		       narrowing->bad_error);
-	narrowing->bad_bytes = 0;
 }
 
 static void note_bad_area(struct narrowing *narrowing, uint32_t start, uint32_t bytes)
@@ -167,21 +182,26 @@ static bool is_wanted(const struct narrowing *narrowing)
 		return false;
 	/* Also when the job has ended: what is bad is told exactly. */
 	if (is_source(narrowing))
-		return narrowing->chunk->offset < job->end;
+		return narrowing->chunk->offset < narrowing->chunk->stream->end;
 	return !(job->dead >> narrowing->operand & 1);
 }
 
 /*
- * Nobody wants the rest any more, from byte @start on, where narrow_stop_at() stopped. If nothing bad was found in it
- * yet, that it could not be transferred as a whole is true all the same.
+ * Nobody wants the rest any more, which begins where the last attempt failed after @good bytes. Of a block that failed
+ * alone that is told, though it was not tried as often as it could have been; of a larger range nobody knows which of
+ * its blocks are bad.
  */
-static void give_up(struct narrowing *narrowing, uint32_t start)
+static void give_up(struct narrowing *narrowing, uint64_t good)
 {
 	struct job *job = narrowing->job;
+	bool has_failed_alone = narrowing->narrow.tries > 0;
+	uint32_t start = narrow_stop_at(&narrowing->narrow, good);
 
 	job->is_short |= job->is_cancelled;
-	if (job->is_cancelled && !narrowing->has_bad && (!is_source(narrowing) || narrowing->chunk->offset < job->end))
-		add_bad(narrowing, start, chunk_bytes(narrowing->chunk) - start, false);
+	if (job->is_cancelled && has_failed_alone)
+		add_bad(narrowing, narrowing->start, narrowing->bytes, false);
+	if (!is_source(narrowing))
+		chunk_write_given_up(narrowing->chunk, narrowing->operand, start);
 	narrowing->end = start;
 }
 
@@ -200,14 +220,14 @@ static void finish(struct narrowing *narrowing)
 	if (is_source(narrowing))
 		chunk_read_settled(chunk, end);
 	else
-		chunk_write_settled(chunk, narrowing->operand, end);
+		chunk_write_settled(chunk, narrowing->operand);
 }
 
 static void go_on(struct narrowing *narrowing)
 {
 	if (narrow_next(&narrowing->narrow, &narrowing->start, &narrowing->bytes)) {
 		if (!is_wanted(narrowing))
-			give_up(narrowing, narrow_stop_at(&narrowing->narrow, 0));
+			give_up(narrowing, 0);
 		else if (narrowing->narrow.tries > 0)
 			wait_to_try(narrowing);
 		else
@@ -236,8 +256,9 @@ bool narrowing_start_next(struct narrowing *narrowing)
 
 	if (narrowing->chunk || narrowing->num_failed == 0)
 		return false;
-	chunk = job_first_unsettled(narrowing->job, narrowing->operand);
-	if (!(chunk->failed >> narrowing->operand & 1))
+	chunk = is_source(narrowing) ? job_first_unreadable(narrowing->job)
+				     : job_first_unsettled(narrowing->job, narrowing->operand);
+	if (!chunk || !(chunk->failed >> narrowing->operand & 1))
 		return false;
 	narrowing->chunk = chunk;
 	narrowing->told = 0;
@@ -249,15 +270,15 @@ bool narrowing_start_next(struct narrowing *narrowing)
 	if (is_wanted(narrowing))
 		attempt_failed(narrowing, request);
 	else
-		give_up(narrowing, narrow_stop_at(&narrowing->narrow, request->done));
+		give_up(narrowing, request->done);
 	go_on(narrowing);
 	return !narrowing->chunk;
 }
 
 void narrowing_end_wait(struct narrowing *narrowing)
 {
-	if (narrowing->job->is_cancelled)
-		go_on(narrowing);
-	else
+	if (is_wanted(narrowing))
 		try_next(narrowing);
+	else
+		go_on(narrowing);
 }
