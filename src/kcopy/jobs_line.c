@@ -10,6 +10,12 @@
 
 /* -- what the engine says (client's thread) ------------------------------------------------------ */
 
+static void observe_read(void *observer, void *context, const struct io_region *from)
+{
+	if (report_observer.chunk_read)
+		report_observer.chunk_read(observer, ((struct jobs_context *)context)->job, from);
+}
+
 static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			    sector_t contiguous)
 {
@@ -26,8 +32,23 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 		own->on_error(own, error);
 }
 
+static void observe_zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	if (report_observer.zeroed)
+		report_observer.zeroed(observer, ((struct jobs_context *)context)->job, dest, to);
+}
+
+static void observe_split_off(void *observer, void *context, unsigned int dest)
+{
+	if (report_observer.split_off)
+		report_observer.split_off(observer, ((struct jobs_context *)context)->job, dest);
+}
+
 const struct kcopyd_observer line_observer = {
+	.chunk_read = observe_read,
 	.chunk_written = observe_written,
+	.zeroed = observe_zeroed,
+	.split_off = observe_split_off,
 	.error = observe_error,
 };
 

@@ -16,6 +16,7 @@
 #include "pool.h"
 #include "progress.h"
 #include "report_json.h"
+#include "speed.h"
 
 /* Lines that are copied at a time. */
 #define JOBS_IN_FLIGHT 128u
@@ -71,6 +72,9 @@ struct jobs {
 	bool is_cancelled;	  /* by a signal, or that: the client was told */
 	unsigned long num_started;
 
+	struct speed speed; /* as it is now */
+	int remote_fd;	    /* for who asks for another one; or -1 */
+
 	bool has_read_error; /* of any line, as are the next */
 	uint32_t failed;     /* bit N-1 */
 	uint64_t done_bytes;
@@ -101,8 +105,24 @@ void jobs_close(struct jobs *jobs);
 int jobs_copy(struct jobs *jobs);
 int jobs_status(const struct jobs *jobs);
 
+/* Any thread: something has ended. */
+void jobs_ring(struct jobs *jobs);
+
+/* -- jobs_wait.c --------------------------------------------------------------------------------- */
+
 /* Until something happens, or some time is over. @is_reading: a line of the list is something. */
 void jobs_wait(struct jobs *jobs, bool is_reading);
+
+/* When there is a client: --limit and --throttle, and --remote. */
+void jobs_open_speed(struct jobs *jobs);
+
+/* -- jobs_flush.c -------------------------------------------------------------------------------- */
+
+void jobs_queue_init(struct line_queue *queue);
+void jobs_queue_put(struct line_queue *queue, struct line *line);
+
+/* Ends and starts flushes, when it is time, and finishes the lines of those that ended. Often called. */
+void jobs_tick_flush(struct jobs *jobs);
 
 /* -- jobs_report.c ------------------------------------------------------------------------------- */
 
