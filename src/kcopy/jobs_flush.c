@@ -73,7 +73,7 @@ static void collect_devices(struct jobs *jobs)
 	jobs->num_flushes = 0;
 	for (const struct line *line = jobs->flushing.first; line; line = line->next) {
 		for (unsigned int i = 1; i <= line->guard.num_dests; i++) {
-			struct pool_entry *entry = line->entries[i];
+			struct pool_entry *entry = line->extents[i].entry;
 			struct jobs_flush *flush = &jobs->flushes[jobs->num_flushes ? jobs->num_flushes - 1 : 0];
 
 			if (is_seen[entry->index])
@@ -146,7 +146,7 @@ static void finish_flushed(struct jobs *jobs, struct line *line, const int *erro
 	uint32_t flushed = 0;
 
 	for (unsigned int number = 1; number <= line->guard.num_dests; number++) {
-		unsigned int index = line->entries[number]->index;
+		unsigned int index = line->extents[number].entry->index;
 		uint32_t bit = 1u << (number - 1);
 		int error = errors[index] ? errors[index] : name_errors[index];
 
@@ -197,7 +197,7 @@ static void end_flush(struct jobs *jobs)
 	if (is_cancelled) {
 		for (line = jobs->flushing.first; line; line = line->next)
 			for (unsigned int number = 1; number <= line->guard.num_dests; number++)
-				keep_flush_error(line, number, errors[line->entries[number]->index]);
+				keep_flush_error(line, number, errors[line->extents[number].entry->index]);
 		put_back(jobs);
 		jobs->num_flushes = 0;
 		return;
