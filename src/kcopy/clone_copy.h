@@ -122,7 +122,7 @@ uint32_t clone_flush(struct clone *clone);
 
 /* -- clone_map.c --------------------------------------------------------------------------------- */
 
-/* Saves what has changed of these maps (bit N-1), if there are any. */
+/* Saves what has changed of these maps (bit N-1). What cannot be saved is told, also by the report at the end. */
 void clone_map_save(struct clone *clone, uint32_t numbers);
 
 /* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
