@@ -22,8 +22,18 @@
 /* The other logical block that disks have, in bytes. */
 #define LARGE_BLOCK 4096u
 
-/* Of each end of a device, where nearly all signatures are. */
-#define READ_AHEAD_BYTES (576u << 10)
+/*
+ * Where libblkid and is_zfs_possible() look: at a device's start, some of ZFS's labels and single places behind it, and
+ * its last ...
+ */
+static const struct {
+	uint32_t offset, bytes;
+} places[] = { { 0, 72u << 10 },       { 128u << 10, 132u << 10 }, { 384u << 10, 132u << 10 },
+	       { 1u << 20, 4u << 10 }, { 2u << 20, 4u << 10 },	   { 4u << 20, 4u << 10 } };
+#define LAST_BYTES ((uint64_t)576 << 10)
+/* ... and a single one far before that (Promise's RAID). */
+#define PROMISE_FROM_END ((uint64_t)3087 * 512)
+#define PROMISE_BYTES 4096
 
 struct search {
 	int fd; /* for reading, through the page cache */
@@ -430,14 +440,17 @@ static int open_for_reading(const struct block_device *bdev)
 
 /*
  * libblkid reads page by page, each when it has got the one before; almost all of them are at the two ends. Asked for at
- * once they take the time of two.
+ * once they take the time of a few.
  */
 static void read_ahead(int fd, uint64_t bytes)
 {
-	uint64_t last = bytes > READ_AHEAD_BYTES ? bytes - READ_AHEAD_BYTES : 0;
+	uint64_t last = bytes > LAST_BYTES ? bytes - LAST_BYTES : 0;
 
-	posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
-	posix_fadvise(fd, (off_t)last, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && places[i].offset < last; i++)
+		posix_fadvise(fd, places[i].offset, places[i].bytes, POSIX_FADV_WILLNEED);
+	if (last > PROMISE_FROM_END)
+		posix_fadvise(fd, (off_t)(bytes - PROMISE_FROM_END), PROMISE_BYTES, POSIX_FADV_WILLNEED);
+	posix_fadvise(fd, (off_t)last, LAST_BYTES, POSIX_FADV_WILLNEED);
 }
 
 void contents_begin(const struct io_region *region, dev_t rdev)

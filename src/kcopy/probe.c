@@ -13,6 +13,8 @@
 #define ZFS_UBERBLOCK_BYTES ((size_t)1 << 10)
 #define ZFS_MAGIC ((uint64_t)0x00bab10c)
 
+#define GPT_MAGIC "EFI PART"
+
 /* -- devices by tag ------------------------------------------------------------------------------ */
 
 /* All devices that carry the tag; stops at the second. */
@@ -226,12 +228,28 @@ out:
 	return ret;
 }
 
+/* In the second block of the disk, or in its last one. */
+static bool is_gpt_possible(int fd, uint64_t bytes, unsigned int block)
+{
+	const uint64_t headers[] = { block, bytes - bytes % block - block };
+	char magic[sizeof(GPT_MAGIC) - 1];
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]) && bytes >= 2 * (uint64_t)block; i++)
+		if (pread(fd, magic, sizeof(magic), (off_t)headers[i]) != (ssize_t)sizeof(magic) ||
+		    memcmp(magic, GPT_MAGIC, sizeof(magic)) == 0)
+			return true;
+	return false;
+}
+
 int probe_gpt(int fd, uint64_t bytes, unsigned int block)
 {
-	blkid_probe probe = blkid_new_probe();
 	char name[] = "gpt", *names[] = { name, NULL };
+	blkid_probe probe;
 	int ret = -ENOMEM;
 
+	if (!is_gpt_possible(fd, bytes, block))
+		return 0;
+	probe = blkid_new_probe();
 	if (!probe)
 		return ret;
 	errno = 0;
