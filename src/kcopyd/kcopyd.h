@@ -78,6 +78,12 @@ int kcopyd_device_zone(const struct block_device *bdev, sector_t sector, struct 
  */
 bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
+/*
+ * Is a sector of the device one of that file (as stat(2) has its numbers), or is it that file? If not, nothing else that
+ * stands on that file alone has a sector in common with it.
+ */
+bool kcopyd_device_is_on_file(const struct block_device *bdev, uint64_t device, uint64_t inode);
+
 /* Borrowed: valid until the device is closed. */
 int kcopyd_device_fd(const struct block_device *bdev);
 
@@ -140,6 +146,9 @@ bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b
  * it cannot be told. Cheaper than opening a block_device for the question.
  */
 int kcopyd_region_is_behind(const struct io_region *region, int fd);
+
+/* The same for @num regions, 64 at the most, at the cost of one; a bdev of NULL: none. Bit i: region i. 0 or -errno. */
+int kcopyd_regions_are_behind(const struct io_region *regions, unsigned int num, int fd, uint64_t *behind);
 
 /* -- clients ------------------------------------------------------------------------------------- */
 
