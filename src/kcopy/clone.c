@@ -138,7 +138,7 @@ static int run_jobs(struct clone *clone)
 	}
 	flushed = clone_flush(clone);
 	log_set_patience(signals_patience);
-	clone_map_save(clone, ~0u);
+	clone_map_save(clone, ~0u); /* what could not be saved then, or has changed since */
 	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
@@ -252,11 +252,15 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 			      &clone->resume); /* what is wrong is a problem of an operand */
 	open_report(clone);
 	ret = guard_check(&clone->guard);
+	if (ret == 0 && clone->resume)
+		resume_doubt(clone->resume);
 	if (options->guard.is_dry && !clone->guard.is_interrupted)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
 		return false;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+	if (report_create(&clone->guard, clone->resume,
+			  (options->on_error == ON_ERROR_IGNORE ? REPORT_IGNORING : 0) |
+				  (options->has_json ? REPORT_KEEPING : 0),
 			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);

@@ -13,6 +13,7 @@
 
 enum {
 	OPT_ZERO = 1,
+	OPT_JOBS,
 	OPT_DRY_RUN,
 	OPT_FORCE,
 	OPT_EXPECT,
@@ -32,6 +33,8 @@ enum {
 
 static struct poptOption what_options[] = {
 	{ "zero", 'z', POPT_ARG_NONE, NULL, OPT_ZERO, "no SOURCE: write zeros", NULL },
+	{ "jobs", 'j', POPT_ARG_STRING, NULL, OPT_JOBS,
+	  "many copies: a line of FILE is SOURCE DEST [DEST...], quoted as in a shell; - is standard input", "FILE" },
 	POPT_TABLEEND,
 };
 static struct poptOption safety_options[] = {
@@ -222,6 +225,20 @@ static int set_map(const char *path, struct options *options)
 	return -ENOMEM;
 }
 
+static int set_jobs(const char *path, struct options *options)
+{
+	if (!*path) {
+		log_error("--jobs: the file's name is empty; write --jobs=FILE");
+		return -EINVAL;
+	}
+	free(options->jobs_path);
+	options->jobs_path = strdup(path);
+	if (options->jobs_path)
+		return 0;
+	log_error("%s", strerror(ENOMEM));
+	return -ENOMEM;
+}
+
 static int set_json(const char *path, struct options *options)
 {
 	bool is_stdout = !path || !*path || strcmp(path, "-") == 0;
@@ -273,8 +290,30 @@ static enum options_outcome print_version(void)
 	return close_stdout();
 }
 
+/* With a list of jobs nothing else can say what is copied, or mean one of its operands. */
+static int check_jobs(const struct options *options)
+{
+	const char *other = options->is_zero		 ? "--zero: a list of jobs has a source in every line"
+			    : options->map_path		 ? "--map: a map is one copy's"
+			    : options->guard.num_expects ? "--expect: it is an operand of one copy that it means"
+			    : options->stall_timeout	 ? "--stall-timeout: not for lists of jobs"
+							 : NULL;
+
+	if (other) {
+		log_error("--jobs and %s; leave one of them out", other);
+		return -EINVAL;
+	}
+	if (options->num_operands > 0) {
+		log_error("--jobs: the operands are in the list, none can be on the command line");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int check_operands(const struct options *options)
 {
+	if (options->jobs_path)
+		return check_jobs(options);
 	if (options->map_path && options->is_zero) {
 		log_error(
 			"--map and --zero: zeros have no source whose sectors a map could tell; leave one of them out");
@@ -339,6 +378,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_MAP:
 			ret = set_map(argument, options);
+			break;
+		case OPT_JOBS:
+			ret = set_jobs(argument, options);
 			break;
 		case OPT_STALL_TIMEOUT:
 			ret = set_stall_timeout(argument, options);
@@ -417,7 +459,8 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 		return OPTIONS_REFUSED;
 	}
 	poptSetOtherOptionHelp(options->popt_context, "[OPTION...] SOURCE DEST [DEST...]\n"
-						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]");
+						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]\n"
+						      "  or:  kcopy [OPTION...] --jobs=FILE");
 	outcome = read_options(options);
 	if (outcome == OPTIONS_REFUSED)
 		find_json(options);
@@ -435,6 +478,8 @@ void options_free(struct options *options)
 	options->json_path = NULL;
 	free(options->map_path);
 	options->map_path = NULL;
+	free(options->jobs_path);
+	options->jobs_path = NULL;
 	for (unsigned int i = 0; i < options->guard.num_expects; i++)
 		expect_free(&options->guard.expects[i]);
 	free(options->guard.expects);
