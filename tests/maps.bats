@@ -616,8 +616,12 @@ half() {
 		mkfs.ext4 -q -F "$place"
 		fresh "$place"
 		refuses "$place: would overwrite its ext4 .*--force to do it anyway" --map=map source "$place"
+		# Who insists gets the source, not what the map claims.
 		run kcopy --force --map=map source "$place"
 		assert_status 0
+		assert_said "warning: $place: is not any more what its map map says: all of it is copied again"
+		assert_same source 0 "$place" 0 $((8 * MIB))
+		assert_map map '0 16384 +'
 		rm map
 	done
 }
@@ -657,6 +661,24 @@ half() {
 	mkfs.minix -n 14 "$loop" >/dev/null
 	fresh "$loop"
 	refuses "would overwrite its minix" --map=map source "$loop"
+}
+
+@test "with --force what was there before the copy began is no reason to begin again" {
+	need_loop
+	random_file source $((8 * MIB))
+	image_loop image $((8 * MIB))
+	run kcopy --map=map source "$loop"
+	assert_status 0
+	# Killed behind the first page; what tells of a CD is behind it.
+	set_map map '0 8 +' '8 16376 ?'
+	printf '\001CD001\001' | dd of=image bs=1 seek=32768 conv=notrunc status=none
+	fresh "$loop"
+	refuses "would overwrite its iso9660" --map=map source "$loop"
+	run kcopy --force --map=map source "$loop"
+	assert_status 0
+	assert_not_said 'any more'
+	assert_said '[^0-9]8 of them before'
+	assert_same source 0 image 0 $((8 * MIB))
 }
 
 # -- maps that cannot be saved -------------------------------------------------------------------

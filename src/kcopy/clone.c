@@ -124,7 +124,7 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	clone_stall_prepare(clone, pages);
-	clone_speed_open(clone);
+	pace_open(&clone->pace, clone->client, &clone->options->speed);
 	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
@@ -139,7 +139,7 @@ static int run_jobs(struct clone *clone)
 	}
 	flushed = clone_flush(clone);
 	log_set_patience(signals_patience);
-	clone_map_save(clone, ~0u);
+	clone_map_save(clone, ~0u); /* what could not be saved then, or has changed since */
 	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
@@ -253,11 +253,15 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 			      &clone->resume); /* what is wrong is a problem of an operand */
 	open_report(clone);
 	ret = guard_check(&clone->guard);
+	if (ret == 0 && clone->resume)
+		resume_doubt(clone->resume);
 	if (options->guard.is_dry && !clone->guard.is_interrupted)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
 		return false;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+	if (report_create(&clone->guard, clone->resume,
+			  (options->on_error == ON_ERROR_IGNORE ? REPORT_IGNORING : 0) |
+				  (options->has_json ? REPORT_KEEPING : 0),
 			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);
@@ -285,7 +289,6 @@ void clone_run(const struct options *options, struct clone_result *result)
 		return;
 	}
 	clone->options = options;
-	clone->remote_fd = -1;
 	clone->begin_ms = now_ms();
 	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (clone->done_fd < 0) {
@@ -294,7 +297,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		goto out;
 	}
 	is_begun = run_copy(clone, result);
-	clone_speed_close(clone);
+	pace_close(&clone->pace);
 	result->signal = signals_pending();
 	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);

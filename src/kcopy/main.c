@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "clone.h"
+#include "jobs.h"
 #include "log.h"
 #include "options.h"
 #include "remote.h"
@@ -36,6 +37,10 @@ static void run(const struct options *options, struct clone_result *result)
 	bool is_parent = false;
 	int ret;
 
+	if (options->jobs_path) {
+		jobs_run(options, result);
+		return;
+	}
 	if (options->stall_timeout && !options->guard.is_dry) {
 		ret = supervise_start(&is_parent);
 		if (ret) {

@@ -74,6 +74,16 @@ void operand_problem(struct operand *operand, const char *format, ...) __attribu
 /* @operand is zeroed; it is filled as far as its text makes sense. */
 void operand_parse(struct operand *operand, unsigned int number, const char *text);
 
+/*
+ * The same in two steps: the text alone, with @exists (see spec.h; NULL: what is there) to tell ranges from names; then,
+ * where the place is.
+ */
+void operand_read(struct operand *operand, unsigned int number, const char *text, spec_exists_fn exists, void *context);
+void operand_find(struct operand *operand);
+
+/* Does the place exist, a path or a tag? A spec_exists_fn. */
+bool operand_exists(const char *place, void *context);
+
 /* What the path names, without opening it: its kind, or the directory for a new one. */
 void operand_look(struct operand *operand);
 

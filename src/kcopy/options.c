@@ -13,6 +13,7 @@
 
 enum {
 	OPT_ZERO = 1,
+	OPT_JOBS,
 	OPT_DRY_RUN,
 	OPT_FORCE,
 	OPT_EXPECT,
@@ -35,6 +36,8 @@ enum {
 
 static struct poptOption what_options[] = {
 	{ "zero", 'z', POPT_ARG_NONE, NULL, OPT_ZERO, "no SOURCE: write zeros", NULL },
+	{ "jobs", 'j', POPT_ARG_STRING, NULL, OPT_JOBS,
+	  "many copies: a line of FILE is SOURCE DEST [DEST...], quoted as in a shell; - is standard input", "FILE" },
 	POPT_TABLEEND,
 };
 static struct poptOption safety_options[] = {
@@ -274,6 +277,20 @@ static int set_map(const char *path, struct options *options)
 	return -ENOMEM;
 }
 
+static int set_jobs(const char *path, struct options *options)
+{
+	if (!*path) {
+		log_error("--jobs: the file's name is empty; write --jobs=FILE");
+		return -EINVAL;
+	}
+	free(options->jobs_path);
+	options->jobs_path = strdup(path);
+	if (options->jobs_path)
+		return 0;
+	log_error("%s", strerror(ENOMEM));
+	return -ENOMEM;
+}
+
 static int set_json(const char *path, struct options *options)
 {
 	bool is_stdout = !path || !*path || strcmp(path, "-") == 0;
@@ -307,15 +324,15 @@ static enum options_outcome print_help(poptContext context, bool is_usage)
 	}
 	poptPrintHelp(context, stdout, 0);
 	printf("\n"
-	       "SOURCE and DEST are PLACE[:START[+COUNT]]: a block device or file, or LABEL=, UUID=,\n"
-	       "PARTLABEL=, PARTUUID=; START and COUNT in 512-byte sectors, or with a unit (s B K M G T P\n"
-	       "KB MB ...).\n"
+	       "SOURCE and DEST are PLACE[:START[+COUNT]]: a block device or file, or LABEL=,\n"
+	       "UUID=, PARTLABEL=, PARTUUID=; START and COUNT in 512-byte sectors, or with a\n"
+	       "unit (s B K M G T P KB MB ...).\n"
 	       "A trailing ':' says that there is no range: usb-Disk-0:0:\n"
 	       "\n"
-	       "Exit status: 0 all is on stable storage on every destination; otherwise the sum of\n"
-	       "1 (source: read error), 2, 4, 8, 16, 32 (destination 1 to 5 failed), 64 (a later one);\n"
-	       "128 nothing was written; 128+n ended by signal n; 200 only the report of --json could\n"
-	       "not be written. See kcopy(8).\n");
+	       "Exit status: 0 all is on stable storage on every destination; otherwise the\n"
+	       "sum of 1 (source: read error), 2, 4, 8, 16, 32 (destination 1 to 5 failed),\n"
+	       "64 (a later one); 128 nothing was written; 128+n ended by signal n; 200 only\n"
+	       "the report of --json could not be written. See kcopy(8).\n");
 	return close_stdout();
 }
 
@@ -334,10 +351,32 @@ static int check_remote(const struct options *options)
 	return -EINVAL;
 }
 
+/* With a list of jobs nothing else can say what is copied, or mean one of its operands. */
+static int check_jobs(const struct options *options)
+{
+	const char *other = options->is_zero		 ? "--zero: a list of jobs has a source in every line"
+			    : options->map_path		 ? "--map: a map is one copy's"
+			    : options->guard.num_expects ? "--expect: it is an operand of one copy that it means"
+			    : options->stall_timeout	 ? "--stall-timeout: not for lists of jobs"
+							 : NULL;
+
+	if (other) {
+		log_error("--jobs and %s; leave one of them out", other);
+		return -EINVAL;
+	}
+	if (options->num_operands > 0) {
+		log_error("--jobs: the operands are in the list, none can be on the command line");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int check_operands(const struct options *options)
 {
 	if (options->remote)
 		return check_remote(options);
+	if (options->jobs_path)
+		return check_jobs(options);
 	if (options->speed.has_limit && options->is_zero) {
 		log_error("--limit and --zero: zeros are not read from anywhere; use --throttle");
 		return -EINVAL;
@@ -407,6 +446,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_MAP:
 			ret = set_map(argument, options);
+			break;
+		case OPT_JOBS:
+			ret = set_jobs(argument, options);
 			break;
 		case OPT_STALL_TIMEOUT:
 			ret = set_stall_timeout(argument, options);
@@ -497,6 +539,7 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 	}
 	poptSetOtherOptionHelp(options->popt_context, "[OPTION...] SOURCE DEST [DEST...]\n"
 						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]\n"
+						      "  or:  kcopy [OPTION...] --jobs=FILE\n"
 						      "  or:  kcopy --remote=PID [--limit=RATE] [--throttle=PERCENT]");
 	outcome = read_options(options);
 	if (outcome == OPTIONS_REFUSED)
@@ -515,6 +558,8 @@ void options_free(struct options *options)
 	options->json_path = NULL;
 	free(options->map_path);
 	options->map_path = NULL;
+	free(options->jobs_path);
+	options->jobs_path = NULL;
 	for (unsigned int i = 0; i < options->guard.num_expects; i++)
 		expect_free(&options->guard.expects[i]);
 	free(options->guard.expects);

@@ -23,6 +23,7 @@ struct options {
 	unsigned int retries;	    /* of a place that failed */
 	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
 	char *map_path;		    /* owned; NULL: no maps */
+	char *jobs_path;	    /* owned: the list of jobs, "-": standard input; NULL: there is one, in operands */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
 	bool has_json;	 /* the report, or the plan, as JSON */

@@ -31,27 +31,28 @@ struct report {
 	struct resume *resume;	   /* borrowed; NULL: there is no map */
 	bool is_ignoring;
 	bool is_keeping;
-	pthread_mutex_t lock; /* guards the rest */
-	struct dest_result dests[KCOPYD_MAX_DESTS];
+	bool is_terse;
+	pthread_mutex_t lock;	   /* guards the rest */
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
+	struct dest_result dests[]; /* as many as there are */
 };
 
-int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, bool is_keeping,
-		  struct report **result)
+int report_create(const struct guard *guard, struct resume *resume, unsigned int flags, struct report **result)
 {
-	struct report *report = calloc(1, sizeof(*report));
+	struct report *report = calloc(1, sizeof(*report) + guard->num_dests * sizeof(report->dests[0]));
 
 	if (!report)
 		return -ENOMEM;
 	report->guard = guard;
 	report->resume = resume;
-	report->is_ignoring = is_ignoring;
-	report->is_keeping = is_keeping;
+	report->is_ignoring = flags & REPORT_IGNORING;
+	report->is_keeping = flags & REPORT_KEEPING;
+	report->is_terse = flags & REPORT_TERSE;
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
 		report->dests[number - 1].resumed =
@@ -67,7 +68,7 @@ void report_destroy(struct report *report)
 	if (!report)
 		return;
 	pthread_mutex_destroy(&report->lock);
-	for (unsigned int i = 0; i < KCOPYD_MAX_DESTS; i++)
+	for (unsigned int i = 0; i < report->guard->num_dests; i++)
 		free(report->dests[i].areas.items);
 	free(report->areas.items);
 	free(report);
@@ -364,9 +365,10 @@ static void print_good(const struct report *report, unsigned int number)
 		 */
 		if (operand->region.sector)
 			snprintf(where, sizeof(where), ", from sector %" PRIu64 " on", operand->region.sector);
-		log_info("%s: %" PRIu64 " sector%s (%s) written and flushed%s%s", operand->name, result->contiguous,
-			 result->contiguous == 1 ? "" : "s",
-			 units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), before, where);
+		(report->is_terse ? log_detail : log_info)(
+			"%s: %" PRIu64 " sector%s (%s) written and flushed%s%s", operand->name, result->contiguous,
+			result->contiguous == 1 ? "" : "s",
+			units_format_bytes(result->contiguous * KCOPYD_SECTOR_BYTES, size), before, where);
 		return;
 	}
 	if (unreadable)
@@ -434,7 +436,7 @@ void report_print(struct report *report)
 		print_maps(report);
 	pthread_mutex_unlock(&report->lock);
 	sort(&report->areas, 0);
-	for (unsigned int i = 0; i < KCOPYD_MAX_DESTS; i++)
+	for (unsigned int i = 0; i < guard->num_dests; i++)
 		sort(&report->dests[i].areas, 0);
 }
 

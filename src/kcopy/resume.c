@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "map.h"
+#include "resume_doubt.h"
 #include "resume_side.h"
 #include "resume_zones.h"
 #include "text.h"
@@ -218,11 +219,26 @@ out:
 	return 0;
 }
 
+void resume_doubt(struct resume *resume)
+{
+	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		struct resume_dest *dest = &resume->dests[i];
+		const struct operand *operands = resume->guard->operands;
+
+		if (!resume_is_overwritten(dest->map, &operands[0], &operands[i + 1]))
+			continue;
+		log_warning("%s: is not any more what its map %s says: all of it is copied again", operands[i + 1].name,
+			    dest->name);
+		map_replace(dest->map, MAP_FLUSHED, MAP_MISSING);
+		dest->is_changed = true;
+	}
+}
+
 void resume_undo(struct resume *resume)
 {
 	for (unsigned int i = 0; i < resume->num_dests; i++)
 		if (resume->dests[i].is_fresh && resume->dests[i].is_saved)
-			unlink(resume->dests[i].path);
+			unlink(resume->dests[i].real); /* a link stays, as it was there before */
 }
 
 /* -- what is to be done -------------------------------------------------------------------------- */

@@ -23,6 +23,12 @@ struct resume;
 int resume_create(struct guard *guard, const char *path, struct resume **result);
 void resume_destroy(struct resume *resume); /* NULL is allowed */
 
+/*
+ * After pre-flight, when nothing was refused: a destination that holds something else where its map claims the source's
+ * data (--force allows that) has none of it, which is printed.
+ */
+void resume_doubt(struct resume *resume);
+
 /* The copy did not begin: maps that did not exist before are removed again. */
 void resume_undo(struct resume *resume);
 

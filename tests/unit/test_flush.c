@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "clone_copy.h"
-#include "resume_zones.h"
 #include "world.h"
 
 #define DESTS 3u
@@ -44,15 +43,6 @@ void operand_problem(struct operand *operand, const char *format, ...)
 	operand->is_bad = true;
 }
 
-/* Nor is any of them zoned. */
-void resume_check_zones(struct guard *guard, struct map *map, const char *name, struct operand *operand)
-{
-	(void)guard;
-	(void)map;
-	(void)name;
-	(void)operand;
-}
-
 int operand_flush_name(struct operand *operand)
 {
 	return operand->leaf ? -EIO : 0;
@@ -61,6 +51,15 @@ int operand_flush_name(struct operand *operand)
 void operand_close_device(struct operand *operand)
 {
 	(void)operand;
+}
+
+int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes)
+{
+	(void)region;
+	(void)offset;
+	(void)buffer;
+	(void)bytes;
+	return -EIO;
 }
 
 void clone_add_failure(struct clone *clone, unsigned int number, const char *what, int error)
