@@ -178,10 +178,11 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 		{ .fd = jobs->done_fd, .events = POLLIN },
 		{ .fd = jobs->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
 		{ .fd = is_reading ? job_list_fd(jobs->list) : -1, .events = POLLIN },
+		{ .fd = pace_fd(&jobs->pace), .events = POLLIN },
 	};
 	uint64_t count;
 
-	if (poll(fds, 3, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (fds[0].revents)
 		(void)!read(jobs->done_fd, &count, sizeof(count));
@@ -193,6 +194,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	if (atomic_load(&jobs->is_stopped) && !jobs->is_cancelled)
 		cancel(jobs);
 	look_at_stalls(jobs);
+	pace_tick(&jobs->pace);
 	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
 }
 
@@ -567,6 +569,7 @@ int jobs_copy(struct jobs *jobs)
 	}
 	kcopyd_client_set_observer(jobs->client, &line_observer, NULL);
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
+	pace_open(&jobs->pace, jobs->client, &jobs->options->speed);
 	progress_start(&jobs->progress, !jobs->options->is_quiet);
 	log_set_patience(while_copying);
 	for (;;) {
@@ -577,6 +580,7 @@ int jobs_copy(struct jobs *jobs)
 		jobs_wait(jobs, jobs->is_waiting_for_line);
 		take_done(jobs);
 	}
+	pace_close(&jobs->pace);
 	log_set_patience(signals_patience);
 	find_next_line(jobs);
 	log_keep(false);

@@ -13,6 +13,7 @@
 #include "jobs_line.h"
 #include "json.h"
 #include "options.h"
+#include "pace.h"
 #include "pool.h"
 #include "progress.h"
 #include "report_json.h"
@@ -74,6 +75,7 @@ struct jobs {
 	uint64_t done_bytes;
 	struct report_totals totals;
 	struct progress progress;
+	struct pace pace;
 	struct json_file json;
 	bool has_json; /* it is open */
 	bool has_put;  /* a line */
