@@ -22,6 +22,7 @@ enum {
 	OPT_RETRIES,
 	OPT_MAP,
 	OPT_STALL_TIMEOUT,
+	OPT_SPARSE,
 	OPT_PAGES,
 	OPT_MAX_LAG,
 	OPT_JSON,
@@ -63,6 +64,12 @@ static struct poptOption error_options[] = {
 	  "drop a destination that completes nothing for so long (default: only name it, after 10 s)", "SECS" },
 	POPT_TABLEEND,
 };
+static struct poptOption data_options[] = {
+	{ "sparse", '\0', POPT_ARG_STRING, NULL, OPT_SPARSE,
+	  "zeros become holes, or are not sent, where that reads back as zeros (auto, default), or are written (never)",
+	  "auto|never" },
+	POPT_TABLEEND,
+};
 static struct poptOption speed_options[] = {
 	{ "pages", 'p', POPT_ARG_STRING, NULL, OPT_PAGES, "memory for data, in pages of 4 KiB (default 4096 = 16 MiB)",
 	  "N" },
@@ -85,6 +92,7 @@ static struct poptOption table[] = {
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, what_options, 0, "What:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, safety_options, 0, "Safety:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, error_options, 0, "Errors:", NULL },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, data_options, 0, "Data:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, speed_options, 0, "Speed:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, output_options, 0, "Output:", NULL },
 	POPT_TABLEEND,
@@ -116,6 +124,15 @@ static int set_on_error(const char *text, struct options *options)
 		}
 	}
 	refuse_value("on-error", text, "not a policy; write drop, stop or ignore");
+	return -EINVAL;
+}
+
+static int set_sparse(const char *text, struct options *options)
+{
+	options->writes_zeros = strcmp(text, "never") == 0;
+	if (options->writes_zeros || strcmp(text, "auto") == 0)
+		return 0;
+	refuse_value("sparse", text, "not a way to treat zeros; write auto or never");
 	return -EINVAL;
 }
 
@@ -369,6 +386,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_STALL_TIMEOUT:
 			ret = set_stall_timeout(argument, options);
+			break;
+		case OPT_SPARSE:
+			ret = set_sparse(argument, options);
 			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);

@@ -22,6 +22,7 @@ struct options {
 	enum on_error on_error;
 	unsigned int retries;	    /* of a place that failed */
 	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
+	bool writes_zeros;	    /* instead of making holes, or having the device zero them */
 	char *map_path;		    /* owned; NULL: no maps */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */

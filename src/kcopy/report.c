@@ -16,6 +16,7 @@ struct dest_result {
 	sector_t written;     /* sectors, wherever they are */
 	sector_t resumed;     /* of these, how many were there already, by the map */
 	sector_t contiguous;  /* sectors, from the start */
+	sector_t zeroed;      /* of those written: without sending zeros */
 	unsigned long errors; /* areas that failed, and all that is no area */
 	sector_t failed;      /* sectors of those areas */
 	bool is_dropped;
@@ -41,6 +42,7 @@ struct report {
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
+	sector_t read; /* without holes */
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
@@ -112,6 +114,26 @@ static void observe_written(void *observer, void *context, unsigned int dest, co
 	if (result->written == report->guard->operands[job->numbers[dest]].region.count)
 		result->complete_ms = now_ms();
 	pthread_mutex_unlock(&report->lock);
+}
+
+static void observe_read(void *observer, void *context, const struct io_region *from)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->read += from->count;
+	pthread_mutex_unlock(&job->report->lock);
+}
+
+static void observe_zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->dests[job->numbers[dest] - 1].zeroed += to->count;
+	pthread_mutex_unlock(&job->report->lock);
 }
 
 /* False: there is no memory for it. */
@@ -231,7 +253,9 @@ static void observe_split_off(void *observer, void *context, unsigned int dest)
 }
 
 const struct kcopyd_observer report_observer = {
+	.chunk_read = observe_read,
 	.chunk_written = observe_written,
+	.zeroed = observe_zeroed,
 	.error = observe_error,
 	.split_off = observe_split_off,
 };
@@ -428,6 +452,20 @@ static void print_good(const struct report *report, unsigned int number)
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
+static void tell_transfers(const struct report *report)
+{
+	const struct guard *guard = report->guard;
+	char size[UNITS_SIZE_CHARS];
+
+	if (guard->has_source)
+		log_detail("source: %" PRIu64 " sectors (%s) read", report->read,
+			   units_format_bytes(report->read * KCOPYD_SECTOR_BYTES, size));
+	for (unsigned int number = 1; number <= guard->num_dests; number++)
+		log_detail("destination %u: %" PRIu64 " sectors (%s) zeroed without sending zeros", number,
+			   report->dests[number - 1].zeroed,
+			   units_format_bytes(report->dests[number - 1].zeroed * KCOPYD_SECTOR_BYTES, size));
+}
+
 /* What the maps are worth, and what they are good for. */
 static void print_maps(const struct report *report)
 {
@@ -493,6 +531,7 @@ void report_print(struct report *report)
 		else
 			print_good(report, number);
 	}
+	tell_transfers(report);
 	if (report->resume)
 		print_maps(report);
 	pthread_mutex_unlock(&report->lock);

@@ -28,7 +28,7 @@
 #define RETRY_MS 100u
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
-#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED | KCOPYD_SPARSE)
 
 struct kcopyd_client {
 	struct list_head node; /* clients; guarded by clients_lock */
@@ -251,6 +251,8 @@ static void start_chunks(struct kcopyd_client *kc)
 			job_starve(job); /* abandoned devices have them all */
 		}
 		requeue(kc, job);
+		if (!job_needs_pages(job))
+			start_unpaged(kc); /* behind its data there is a hole, or the source is to be asked */
 	}
 }
 

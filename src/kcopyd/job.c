@@ -13,9 +13,19 @@
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
 #define ZERO_CHUNK_SECTORS ((sector_t)16 << 11)
 #define ZERO_CHUNKS 2u
+/* The same, where zeros have to be written. */
+#define WRITE_CHUNKS 8u
+
+/* Zeros are sent, from memory that is not the reserve's. */
+static bool sends_zeros(const struct job *job)
+{
+	return job->kind == JOB_ZERO && !(job->flags & KCOPYD_SPARSE);
+}
 
 static sector_t chunk_sectors(const struct job *job)
 {
+	if (sends_zeros(job))
+		return ZEROS_BYTES / KCOPYD_SECTOR_BYTES;
 	if (job->kind != JOB_COPY) /* no pages, so no relation to the reserve either */
 		return ZERO_CHUNK_SECTORS;
 	return (sector_t)(job->env->chunk_pages - job->env->chunk_pages % job->align_pages) * PAGE_SECTORS;
@@ -26,8 +36,10 @@ static unsigned int count_chunks(const struct job *job)
 {
 	sector_t sectors = chunk_sectors(job);
 	sector_t needed = job->count / sectors + (job->count % sectors != 0);
-	unsigned int most = job->kind == JOB_ZERO ? ZERO_CHUNKS : job->env->num_pages / job->env->chunk_pages;
+	unsigned int most = job->env->num_pages / job->env->chunk_pages;
 
+	if (job->kind == JOB_ZERO)
+		most = sends_zeros(job) ? WRITE_CHUNKS : ZERO_CHUNKS;
 	return needed < most ? (unsigned int)needed : most;
 }
 
@@ -58,24 +70,33 @@ static void init_chunk(struct job *job, struct chunk *chunk, struct chunk_reques
 	list_add_tail(&chunk->node, &job->free);
 }
 
+static void set_zero_pages(struct job *job, uint64_t *maps, size_t map_words)
+{
+	for (unsigned int i = 0; i < job->num_chunks && map_words > 0; i++)
+		job->chunks[i].zero_pages = maps + i * map_words;
+}
+
 int job_create(const struct job_env *env, const struct job_args *args, struct job **result)
 {
-	struct job head = { .env = env, .kind = args->kind, .num_dests = args->num_dests };
+	struct job head = { .env = env, .kind = args->kind, .flags = args->flags, .num_dests = args->num_dests };
 	struct chunk_request *requests;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
 	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
 			 args->num_dests * sizeof(struct stream);
+	size_t map_words = 0;
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
 	head.count = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
+	if (args->kind == JOB_COPY && args->flags & KCOPYD_SPARSE)
+		map_words = zeros_map_words(env->chunk_pages);
+	per_chunk += map_words * sizeof(uint64_t);
 	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
 		return -ENOMEM;
 	*job = head;
-	job->flags = args->flags;
 	job->fn = args->fn;
 	job->context = args->context;
 	if (args->from)
@@ -94,6 +115,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
 	job_init_streams(job, (struct stream *)(void *)(job->narrowings + job->num_dests + 1));
+	set_zero_pages(job, (uint64_t *)(void *)(job->streams + job->num_dests), map_words);
 	*result = job;
 	return 0;
 }
@@ -149,9 +171,22 @@ bool job_can_start(const struct job *job)
 	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job) && job_next_stream(job);
 }
 
+/* Is its next chunk a part of a hole? */
+static bool is_in_hole(const struct stream *stream)
+{
+	return stream->next < stream->hole_end;
+}
+
+static bool must_ask(const struct stream *stream)
+{
+	return stream->next >= stream->data_end;
+}
+
 bool job_needs_pages(const struct job *job)
 {
-	return job->kind == JOB_COPY;
+	const struct stream *stream = job_next_stream(job);
+
+	return job->kind == JOB_COPY && (!stream || (!is_in_hole(stream) && !must_ask(stream)));
 }
 
 bool job_is_throttled(const struct job *job)
@@ -255,6 +290,9 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	if (done->operand == job->num_dests)
 		idle_end(&job->source_idle);
 	switch (chunk->state) {
+	case CHUNK_ASKING:
+		chunk_extent_told(chunk, done);
+		break;
 	case CHUNK_READING:
 		chunk_read_done(chunk, done);
 		break;
@@ -298,7 +336,8 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
-	request->num_pages = chunk->num_pages;
+	/* The device cannot touch what it was not given. */
+	request->num_pages = request->lane.buffer ? chunk->num_pages : 0;
 	if (request->num_pages)
 		pages_hold(job->env->pages, request->first_page, request->num_pages);
 	job->num_orphans++;
@@ -389,8 +428,7 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
-/* Several streams read at different places; each chunk is put where it belongs. */
-static void put_in_flight(struct job *job, struct chunk *chunk)
+void job_put_in_flight(struct job *job, struct chunk *chunk)
 {
 	struct list_head *pos = job->in_flight.prev;
 
@@ -408,38 +446,55 @@ static sector_t fit(const struct job *job, sector_t sectors)
 	return sectors > align ? sectors - sectors % align : align;
 }
 
+/* How long the stream's next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
+static sector_t most_sectors(const struct job *job, const struct stream *stream, uint64_t most_bytes)
+{
+	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
+	sector_t end = is_in_hole(stream) ? stream->hole_end : stream->data_end;
+
+	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
+		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
+	if (end > stream->end)
+		end = stream->end;
+	return end - stream->next < most ? end - stream->next : most;
+}
+
 bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	struct stream *stream = job_next_stream(job);
-	sector_t most = chunk_sectors(job), room;
+	bool needs_pages = job_needs_pages(job);
+	sector_t most, room;
 
 	assert(job_can_start(job) && stream);
-	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
-		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
-	if (stream->end - stream->next < most)
-		most = stream->end - stream->next;
-	if (job->kind == JOB_COPY) {
+	chunk->stream = stream;
+	chunk->buffer = sends_zeros(job) ? zeros_memory : NULL;
+	chunk->num_pages = 0;
+	chunk->pending = 0;
+	chunk->writing = 0;
+	chunk->written = 0;
+	chunk->failed = 0;
+	if (must_ask(stream)) {
+		job_ask_extent(job, stream, chunk);
+		return true;
+	}
+	most = most_sectors(job, stream, most_bytes);
+	if (needs_pages) {
 		room = take_pages(job, chunk, most);
 		if (room == 0)
 			return false;
 		if (room < most)
 			most = room;
 	}
-	chunk->stream = stream;
 	chunk->dests = stream->dests;
 	chunk->offset = stream->next;
 	chunk->count = most;
-	chunk->pending = 0;
 	chunk->unwritten = chunk->dests; /* to come: nothing may free it before */
-	chunk->writing = 0;
-	chunk->written = 0;
-	chunk->failed = 0;
 	stream->next += most;
 	if (job_is_throttled(job))
 		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
-	put_in_flight(job, chunk);
-	if (job->kind == JOB_COPY) {
+	job_put_in_flight(job, chunk);
+	if (needs_pages) {
 		chunk->state = CHUNK_READING;
 		chunk->pending++;
 		chunk_read_range(chunk, 0, (uint32_t)(most * KCOPYD_SECTOR_BYTES));

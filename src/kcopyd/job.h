@@ -68,7 +68,7 @@ const struct job_env *job_env_of_request(const struct lane_request *request);
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);
 
-/* Zeroing and flushing do not. */
+/* For its next chunk. Zeroing and flushing do not, nor do holes. */
 bool job_needs_pages(const struct job *job);
 
 /* Flushing is not: nothing is copied by it. */

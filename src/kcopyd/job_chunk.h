@@ -15,6 +15,8 @@
 #include "narrow.h"
 
 /*
+ * A chunk's transfer by one operand, one lane request at a time.
+ *
  * An orphan: its device was abandoned while it had the request. The job goes on as if it had failed; the request and a
  * hold on the chunk's pages are left to the device until it gives them back, if it ever does, after the job's end,
  * too. Nothing more is asked of that operand, so nobody else wants the request meanwhile.
@@ -28,9 +30,13 @@ struct chunk_request {
 	unsigned int first_page, num_pages; /* an orphan's hold; 0 pages: none */
 	int error;			    /* once it is not waited for any more: 0 or -errno */
 	uint64_t done;			    /* bytes known good when it failed */
+	/* A destination's: */
+	uint32_t reached;  /* bytes of the chunk that are through, piece by piece */
+	uint32_t piece;	   /* bytes of the one that is under way */
+	uint64_t zero_end; /* byte of the destination: what is to be zeroed and ends before it needs no request */
 };
 
-enum chunk_state { CHUNK_FREE, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
+enum chunk_state { CHUNK_FREE, CHUNK_ASKING, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
 
 /*
  * Destinations that get the source at one pace: what is read for them is read for nobody else. A job begins with one
@@ -40,6 +46,10 @@ struct stream {
 	uint32_t dests; /* also those that were left behind */
 	sector_t next;	/* chunks were started up to here */
 	sector_t end;	/* what begins behind it is not written: the count, or the first unreadable sector */
+	/* What the source has from next on, if that is before data_end; else it is to be asked. */
+	sector_t hole_end; /* a hole up to here */
+	sector_t data_end; /* then data */
+	bool is_asking;
 };
 
 struct chunk {
@@ -51,7 +61,9 @@ struct chunk {
 	sector_t offset; /* from the regions' starts */
 	sector_t count;
 	unsigned int first_page, num_pages;
-	char *buffer;	      /* of those pages; NULL: it has none */
+	char *buffer;	      /* of those pages, or zeros; NULL: it has none, and is to be zeroed */
+	bool has_zeros;	      /* zero_pages is valid, and has a bit set */
+	uint64_t *zero_pages; /* of the buffer: a bit for each that holds zeros only */
 	unsigned int pending; /* transfers that are not settled, and one for whoever hands them out */
 	uint32_t unwritten;   /* destinations that its write was not handed out to yet */
 	uint32_t writing;     /* destinations that it was handed out to and that have not settled it */
@@ -129,7 +141,7 @@ struct job {
 	struct list_head free;	    /* chunks */
 	struct list_head in_flight; /* chunks, ascending */
 	unsigned int num_chunks;
-	struct chunk chunks[]; /* followed by their requests, the narrowings and the streams */
+	struct chunk chunks[]; /* followed by their requests, the narrowings, the streams and the zero_pages */
 };
 
 static inline uint32_t job_dest_mask(const struct job *job)
@@ -164,7 +176,10 @@ void job_drop_dest(struct job *job, unsigned int dest);
 
 /* Puts @bytes from byte @start of the chunk on @bdev's lane. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint32_t bytes);
+		  uint64_t bytes);
+
+/* Starts to be under way, at its place among the others: several streams read at different ones. */
+void job_put_in_flight(struct job *job, struct chunk *chunk);
 
 /* Drops what @pending counts; the last one gives the pages back and frees the chunk, once no destination waits for it
  * any more. */
@@ -210,6 +225,9 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes);
 
 void chunk_read_done(struct chunk *chunk, const struct chunk_request *request);
 
+/* Its device was abandoned before it could be read. */
+void chunk_read_lost(struct chunk *chunk);
+
 /* Narrowing down: these bytes cannot be read. False: nobody wants to know of more. */
 bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes);
 
@@ -243,6 +261,27 @@ void job_hand_out_waiting(struct job *job);
 
 void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
 		    int error);
+
+/* -- job_sparse.c -------------------------------------------------------------------------------- */
+
+/* Before the first chunk: is the source to be asked for its holes? */
+bool job_has_extents(const struct job *job);
+
+/* Asks what the source has from where the stream is; the chunk is in flight for it, with no sectors, until that is told. */
+void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk);
+void chunk_extent_told(struct chunk *chunk, struct chunk_request *request);
+
+/* Looks for zeros in the chunk's buffer, before it is handed to the destinations. */
+void chunk_find_zeros(struct chunk *chunk);
+
+/* Starts the chunk's transfer to destination @dest with the first of its pieces; of those, there is one at least. */
+void chunk_start_pieces(struct chunk *chunk, unsigned int dest);
+
+/* A piece completed; if it failed, the request tells now what of the chunk is known good. */
+void chunk_piece_done(struct chunk *chunk, struct chunk_request *request);
+
+/* Starts the next piece. False: that was the last. */
+bool chunk_write_next(struct chunk *chunk, unsigned int dest);
 
 /* -- job_narrow.c -------------------------------------------------------------------------------- */
 

@@ -59,6 +59,14 @@ void chunk_read_settled(struct chunk *chunk, uint32_t end)
 	finish(chunk);
 }
 
+void chunk_read_lost(struct chunk *chunk)
+{
+	chunk->unwritten = chunk->dests;
+	chunk->pending = 1;
+	chunk->state = CHUNK_NARROWING;
+	chunk_failed(chunk, chunk->job->num_dests);
+}
+
 void chunk_read_done(struct chunk *chunk, const struct chunk_request *request)
 {
 	struct job *job = chunk->job;

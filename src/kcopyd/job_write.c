@@ -81,16 +81,21 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 }
 
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint32_t bytes)
+		  uint64_t bytes)
 {
 	struct list_head one;
+	bool has_buffer;
 
 	request->lane.offset += start;
 	request->lane.bytes = bytes;
-	request->lane.buffer = chunk->buffer ? chunk->buffer + start : NULL;
+	has_buffer = request->lane.op == LANE_READ || request->lane.op == LANE_WRITE;
+	request->lane.buffer = has_buffer ? chunk->buffer + start : NULL;
 	request->lane.done = 0;
 	request->lane.error = 0;
 	request->lane.stalls = 0;
+	request->lane.zero_end = 0;
+	request->lane.data_end = 0;
+	request->lane.is_written = false;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
 	throttle_io_begin(chunk->job->env->throttle);
@@ -101,13 +106,21 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 
 void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
 {
-	static const enum lane_op ops[] = { [JOB_COPY] = LANE_WRITE, [JOB_ZERO] = LANE_ZERO, [JOB_FLUSH] = LANE_FLUSH };
 	struct job *job = chunk->job;
 	struct chunk_request *request = &chunk->requests[dest];
 
-	request->lane.op = ops[job->kind];
+	request->lane.op = chunk->buffer ? LANE_WRITE : LANE_ZERO;
 	request->lane.offset = (job->dests[dest].sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	chunk_submit(chunk, request, job->dests[dest].bdev, start, bytes);
+}
+
+static void flush(struct chunk *chunk, unsigned int dest)
+{
+	struct chunk_request *request = &chunk->requests[dest];
+
+	request->lane.op = LANE_FLUSH;
+	request->lane.offset = 0;
+	chunk_submit(chunk, request, chunk->job->dests[dest].bdev, 0, 0);
 }
 
 static void write_to(struct chunk *chunk, unsigned int dest)
@@ -115,7 +128,10 @@ static void write_to(struct chunk *chunk, unsigned int dest)
 	chunk->writing |= (uint32_t)1 << dest;
 	chunk->pending++;
 	chunk->job->num_writing[dest]++;
-	chunk_write_range(chunk, dest, 0, chunk->job->kind == JOB_FLUSH ? 0 : chunk_bytes(chunk));
+	if (chunk->job->kind == JOB_FLUSH)
+		flush(chunk, dest);
+	else
+		chunk_start_pieces(chunk, dest);
 }
 
 static void settle(struct chunk *chunk, unsigned int dest)
@@ -235,8 +251,9 @@ void chunk_start_writing(struct chunk *chunk)
 	chunk->unwritten = chunk->dests;
 	chunk->writing = 0;
 	chunk->written = 0;
-	if (job->kind == JOB_COPY && chunk->count > 0)
+	if (job->kind == JOB_COPY && chunk->count > 0 && chunk->buffer)
 		tell_read(job, chunk);
+	chunk_find_zeros(chunk);
 	if (job_ends_at_read_errors(job))
 		job_hand_out_waiting(job); /* those that waited for this one's read, too */
 	else
@@ -332,12 +349,17 @@ void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
 
 	if (job->kind == JOB_FLUSH) {
 		flush_done(chunk, request);
-	} else if (request->error) {
+		settle(chunk, dest);
+		return;
+	}
+	chunk_piece_done(chunk, request);
+	if (request->error) {
 		chunk_failed(chunk, dest);
 		return;
-	} else {
-		narrow_alive(&job->narrowings[dest].narrow);
-		chunk_write_good(chunk, dest, 0, chunk_bytes(chunk));
 	}
+	narrow_alive(&job->narrowings[dest].narrow);
+	if (chunk_write_next(chunk, dest))
+		return;
+	chunk_write_good(chunk, dest, 0, chunk_bytes(chunk));
 	settle(chunk, dest);
 }

@@ -207,6 +207,7 @@ int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent);
 #define KCOPYD_IGNORE_ERROR (1u << 1) /* go on past every bad place; what cannot be read is written as zeros */
 #define KCOPYD_WRITE_SEQ (1u << 2)    /* write each destination in order, one write in flight */
 #define KCOPYD_DROP_FAILED (1u << 16) /* a destination that fails is left behind, the others go on */
+#define KCOPYD_SPARSE (1u << 17)      /* what holds zeros only need not be read, nor written */
 /* With neither IGNORE_ERROR nor DROP_FAILED the first error ends the job. */
 
 /*
@@ -243,7 +244,15 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
 int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
 		unsigned int flags, kcopyd_notify_fn fn, void *context);
 
-/* Writes zeros to each of @dests: as kcopyd_copy(), without a source. Takes no pages. */
+/*
+ * Zeros, with KCOPYD_SPARSE: holes of a source file are not read (SEEK_DATA, SEEK_HOLE; they are what the file system says
+ * when it comes to them), and what was read is looked at. On each destination they are zeroed by calls that guarantee that
+ * zeros are read back: on a block device the write-zeroes command, which may unmap and never discards; in a file a hole is
+ * made, or left as it is. Runs that are too short for it, and what a device or file system cannot zero, are written, and so
+ * are all zeros for a zoned device. Without the flag everything is read and written.
+ */
+
+/* Zeroes each of @dests: as kcopyd_copy(), without a source. Takes no pages. Without KCOPYD_SPARSE zeros are written. */
 int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, unsigned int flags,
 		kcopyd_notify_fn fn, void *context);
 
@@ -270,7 +279,10 @@ struct kcopyd_error {
  * may be NULL. An error is told once per bad area of a chunk, when it is final; one that went away never.
  */
 struct kcopyd_observer {
-	/* More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). */
+	/*
+	 * More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). Not for a
+	 * hole that was not read.
+	 */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*
 	 * A chunk, or what is good of one between its bad areas. @contiguous: sectors that are written without a gap or
@@ -278,6 +290,8 @@ struct kcopyd_observer {
 	 */
 	void (*chunk_written)(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			      sector_t contiguous);
+	/* Not with narrowed-down errors: of what chunk_written tells later, these sectors were zeroed without sending any. */
+	void (*zeroed)(void *observer, void *context, unsigned int dest, const struct io_region *to);
 	void (*error)(void *observer, void *context, const struct kcopyd_error *error);
 	/* A destination was too far behind the others: it goes on alone, see kcopyd_client_set_max_lag(). */
 	void (*split_off)(void *observer, void *context, unsigned int dest);

@@ -80,12 +80,31 @@ static void choose_job(struct model *m, struct job *job)
 	memset(job, 0, sizeof(*job));
 	job->kind = below(m, 5) ? COPY : ZERO;
 	job->flags = (below(m, 2) ? KCOPYD_IGNORE_ERROR : 0) | (below(m, 3) ? 0 : KCOPYD_WRITE_SEQ) |
-		     (below(m, 2) ? KCOPYD_DROP_FAILED : 0);
+		     (below(m, 2) ? KCOPYD_DROP_FAILED : 0) | (below(m, 2) ? KCOPYD_SPARSE : 0);
 	job->num_dests = 1 + below(m, MOST_DESTS);
 	job->count = below(m, 10) ? below(m, 4) ? 1 + below(m, MOST_COUNT) : 1 + below(m, 8) : 0;
 	choose_region(m, &job->from_disk, &job->from, job->count);
 	for (i = 0; i < job->num_dests; i++)
 		choose_region(m, &job->disks[i], &job->to[i], job->count);
+}
+
+/* Runs of zeros in front of, behind and around pages' ends; in a file, larger ones are holes. */
+static void choose_zeros(struct model *m, struct script *script)
+{
+	for (unsigned int i = below(m, 40); i > 0; i--) {
+		sector_t first = below(m, SECTORS - 256), count = 1 + below(m, below(m, 2) ? 16 : 256);
+
+		if (below(m, 2)) {
+			first -= first % 8;
+			count += 7 - (count + 7) % 8;
+		}
+		script_clear(script, first * SECTOR, count * SECTOR);
+	}
+	script->has_known_zeros = below(m, 2);
+	script->writes_zeros = below(m, 4) == 0;
+	atomic_store(&script->bdev->cannot_zero, false);
+	script->bdev->zeros.align = KCOPYD_PAGE_BYTES << below(m, 3);
+	script->bdev->zeros.least = below(m, 2) ? script->bdev->zeros.align : 0;
 }
 
 /* A few bad places, and things that are no errors. Only sectors, so that the model is the rules themselves. */
@@ -264,6 +283,7 @@ static void run_round(struct model *m, struct world *world)
 	choose_faults(m);
 	for (i = 0; i < DISKS; i++) {
 		script_fill(m->disks[i], m->seed + i);
+		choose_zeros(m, m->disks[i]);
 		memcpy(m->before[i], m->disks[i]->data, SECTORS * SECTOR);
 	}
 	for (i = 0; i < AT_ONCE; i++)
@@ -310,6 +330,8 @@ static void random_jobs_agree_with_a_model(void **state)
 	kcopyd_client_set_retries(world->kc, below(m, 4));
 	for (i = 0; i < DISKS; i++) {
 		m->disks[i] = script_open(SECTORS * SECTOR, SECTOR, false, 1 + below(m, 16));
+		if (below(m, 2))
+			script_make_file(m->disks[i], below(m, 2) ? SECTOR : 8 * SECTOR);
 		m->before[i] = malloc(SECTORS * SECTOR);
 	}
 	for (round = 0; round < JOBS / AT_ONCE; round++)
