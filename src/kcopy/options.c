@@ -10,6 +10,7 @@
 
 #include "log.h"
 #include "text.h"
+#include "units.h"
 
 enum {
 	OPT_ZERO = 1,
@@ -23,6 +24,7 @@ enum {
 	OPT_STALL_TIMEOUT,
 	OPT_SPARSE,
 	OPT_PAGES,
+	OPT_MAX_LAG,
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_VERBOSE,
@@ -71,6 +73,9 @@ static struct poptOption data_options[] = {
 static struct poptOption speed_options[] = {
 	{ "pages", 'p', POPT_ARG_STRING, NULL, OPT_PAGES, "memory for data, in pages of 4 KiB (default 4096 = 16 MiB)",
 	  "N" },
+	{ "max-lag", '\0', POPT_ARG_STRING, NULL, OPT_MAX_LAG,
+	  "read apart for a destination that is so far behind another; auto (default): if the source is idle enough; off: all at the pace of the slowest",
+	  "auto|off|SIZE" },
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
@@ -175,6 +180,28 @@ static int set_pages(const char *text, struct options *options)
 	}
 	options->pages = (unsigned int)pages;
 	options->has_pages = true;
+	return 0;
+}
+
+static int set_max_lag(const char *text, struct options *options)
+{
+	struct units_error error;
+	uint64_t sectors;
+	size_t length;
+
+	if (strcmp(text, "auto") == 0) {
+		options->max_lag = KCOPYD_LAG_AUTO;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		options->max_lag = 0;
+		return 0;
+	}
+	if (units_parse_sectors(text, &sectors, &length, &error) || text[length]) {
+		refuse_value("max-lag", text, "not a size; write auto, off, or a size such as 4M");
+		return -EINVAL;
+	}
+	options->max_lag = sectors * KCOPYD_SECTOR_BYTES;
 	return 0;
 }
 
@@ -366,6 +393,9 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
 			break;
+		case OPT_MAX_LAG:
+			ret = set_max_lag(argument, options);
+			break;
 		case OPT_EXPECT:
 			ret = add_expect(argument, options);
 			break;
@@ -428,7 +458,9 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 {
 	enum options_outcome outcome;
 
-	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES, .retries = OPTIONS_DEFAULT_RETRIES };
+	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES,
+				     .retries = OPTIONS_DEFAULT_RETRIES,
+				     .max_lag = KCOPYD_LAG_AUTO };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);

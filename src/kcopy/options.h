@@ -6,6 +6,7 @@
 #define KCOPY_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "guard.h"
 
@@ -28,7 +29,8 @@ struct options {
 	bool has_json;	 /* the report, or the plan, as JSON */
 	char *json_path; /* owned; NULL: on standard output */
 	unsigned int pages;
-	bool has_pages; /* the user chose their number */
+	bool has_pages;	  /* the user chose their number */
+	uint64_t max_lag; /* bytes, KCOPYD_LAG_AUTO, or 0: none is too far behind */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;

@@ -247,8 +247,9 @@ static void start_chunks(struct kcopyd_client *kc)
 			break;
 		if (!job_start_chunk(job, most)) {
 			if (pages_taken(kc->pages) > 0)
-				break;	 /* they will be put; nobody overtakes it */
-			job_starve(job); /* abandoned devices have them all */
+				break; /* they will be put; nobody overtakes it */
+			if (!job_starve(job))
+				break; /* abandoned devices have them all; what it has under way needs none */
 		}
 		requeue(kc, job);
 		if (!job_needs_pages(job))
@@ -549,6 +550,16 @@ void client_look_in_all(void)
 		pthread_mutex_unlock(&kc->lock);
 	}
 	pthread_mutex_unlock(&clients_lock);
+}
+
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
+{
+	kc->env.max_lag = bytes;
+}
+
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
+{
+	kc->env.chunk_pages = pages;
 }
 
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)

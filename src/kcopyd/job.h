@@ -22,6 +22,7 @@ struct lane_request;
 struct job_timer {
 	struct list_head node; /* the client's list, while it runs; of itself: it does not */
 	uint64_t due_ms;       /* the client's: of the monotonic clock */
+	struct job *job;       /* whose it is */
 };
 
 /* What all jobs of a client share. Constant while jobs exist. */
@@ -31,6 +32,7 @@ struct job_env {
 	unsigned int num_pages;	   /* in the reserve */
 	unsigned int chunk_pages;  /* a chunk's, at most */
 	unsigned int retries;	   /* further tries before a place is called bad */
+	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
@@ -96,8 +98,11 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. Nothing of it is in flight. */
-void job_starve(struct job *job);
+/*
+ * No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. False: not yet, something of it that
+ * needs no pages is still in flight.
+ */
+bool job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */
 void job_timer_due(struct job *job, struct job_timer *timer);

@@ -16,22 +16,24 @@
 bool job_has_extents(const struct job *job)
 {
 	return job->kind == JOB_COPY && job->flags & KCOPYD_SPARSE && job->from.bdev->hole_least > 0 &&
-	       job->end * KCOPYD_SECTOR_BYTES >= job->from.bdev->hole_least;
+	       job->count * KCOPYD_SECTOR_BYTES >= job->from.bdev->hole_least;
 }
 
-void job_ask_extent(struct job *job, struct chunk *chunk)
+void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk)
 {
 	struct chunk_request *request = &chunk->requests[job->num_dests];
 
 	chunk->state = CHUNK_ASKING;
-	chunk->offset = job->next;
+	chunk->dests = 0;
+	chunk->offset = stream->next;
 	chunk->count = 0;
 	chunk->unwritten = 0;
-	list_move_tail(&chunk->node, &job->in_flight);
-	job->is_asking = true;
+	job_put_in_flight(job, chunk);
+	stream->is_asking = true;
+	idle_begin(&job->source_idle);
 	request->lane.op = LANE_EXTENT;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
-	chunk_submit(chunk, request, job->from.bdev, 0, (job->end - job->next) * KCOPYD_SECTOR_BYTES);
+	chunk_submit(chunk, request, job->from.bdev, 0, (stream->end - stream->next) * KCOPYD_SECTOR_BYTES);
 }
 
 /* What a chunk may begin and end at, in sectors. */
@@ -47,40 +49,42 @@ static sector_t to_offset(const struct job *job, uint64_t position, bool is_up)
 	sector_t offset;
 
 	offset = (bytes / unit + (is_up && bytes % unit)) * step(job);
-	return offset < job->end && bytes < job->end * KCOPYD_SECTOR_BYTES ? offset : job->end;
+	return offset < job->count && bytes < job->count * KCOPYD_SECTOR_BYTES ? offset : job->count;
 }
 
 /* The source's lane says what comes next. It may say so of a file that has changed since: there is always some progress. */
-static void note_extent(struct job *job, const struct lane_request *answer)
+static void note_extent(const struct job *job, struct stream *stream, const struct lane_request *answer)
 {
-	job->hole_end = to_offset(job, answer->zero_end, false);
-	job->data_end = to_offset(job, answer->data_end, true);
-	if (job->hole_end < job->next)
-		job->hole_end = job->next;
-	if (job->data_end <= job->next)
-		job->data_end = job->next + step(job);
-	if (job->data_end < job->hole_end)
-		job->data_end = job->hole_end;
+	stream->hole_end = to_offset(job, answer->zero_end, false);
+	stream->data_end = to_offset(job, answer->data_end, true);
+	if (stream->hole_end < stream->next)
+		stream->hole_end = stream->next;
+	if (stream->data_end <= stream->next)
+		stream->data_end = stream->next + step(job);
+	if (stream->data_end < stream->hole_end)
+		stream->data_end = stream->hole_end;
 }
 
 void chunk_extent_told(struct chunk *chunk, struct chunk_request *request)
 {
 	struct job *job = chunk->job;
+	struct stream *stream = chunk->stream;
 
-	job->is_asking = false;
+	stream->is_asking = false;
 	if (job_has_abandoned(job, job->num_dests)) {
 		/* It is as if its read had failed; nothing more is asked of this device. */
-		chunk->count = job->end - job->next < step(job) ? job->end - job->next : step(job);
-		job->next += chunk->count;
+		chunk->dests = stream->dests;
+		chunk->count = stream->end - stream->next < step(job) ? stream->end - stream->next : step(job);
+		stream->next += chunk->count;
 		request->error = -ETIMEDOUT;
 		request->done = 0;
 		chunk_read_lost(chunk);
 		return;
 	}
 	if (request->error)
-		job->data_end = job->end;
+		stream->data_end = job->count;
 	else
-		note_extent(job, &request->lane);
+		note_extent(job, stream, &request->lane);
 	chunk->state = CHUNK_FREE;
 	list_move_tail(&chunk->node, &job->free);
 }

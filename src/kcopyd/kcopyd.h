@@ -172,6 +172,18 @@ void kcopyd_client_cancel(struct kcopyd_client *kc);
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 
 /*
+ * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
+ * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
+ * theirs. KCOPYD_LAG_AUTO: the most, and only if the source had nothing to do for more than half of the time lately,
+ * and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
+ * the slowest. Before the client's first job.
+ *
+ * Never with IGNORE_ERROR, nor with a reserve of less than 8 MiB.
+ */
+#define KCOPYD_LAG_AUTO UINT64_MAX
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes);
+
+/*
  * How many bytes a second are read from the sources of all the client's jobs together, at the most; 0: any number, as
  * without this call. What is read again because it could not be read counts as well, though that is not waited for; what
  * is only zeroed does not count. Exact over seconds: what was not used is made up for later only if it is less than a
@@ -268,7 +280,10 @@ struct kcopyd_error {
  * may be NULL. An error is told once per bad area of a chunk, when it is final; one that went away never.
  */
 struct kcopyd_observer {
-	/* Not for a hole that was not read. */
+	/*
+	 * More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). Not for a
+	 * hole that was not read.
+	 */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*
 	 * A chunk, or what is good of one between its bad areas. @contiguous: sectors that are written without a gap or
@@ -279,6 +294,8 @@ struct kcopyd_observer {
 	/* Not with narrowed-down errors: of what chunk_written tells later, these sectors were zeroed without sending any. */
 	void (*zeroed)(void *observer, void *context, unsigned int dest, const struct io_region *to);
 	void (*error)(void *observer, void *context, const struct kcopyd_error *error);
+	/* A destination was too far behind the others: it goes on alone, see kcopyd_client_set_max_lag(). */
+	void (*split_off)(void *observer, void *context, unsigned int dest);
 };
 
 /* Before the client's first job. @ops is borrowed until the client is destroyed. */

@@ -11,9 +11,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
 #include "kcopyd.h"
 #include "scripted.h"
 #include "world.h"
@@ -42,6 +44,7 @@ struct model {
 	bool is_bad_read[DISKS][SECTORS], is_bad_write[DISKS][SECTORS];
 	bool is_used[DISKS]
 		    [SECTORS]; /* by a job of this round: regions of a round are disjoint, so order does not matter */
+	bool has_lag;
 	uint64_t seed;
 };
 
@@ -138,6 +141,10 @@ static void choose_faults(struct model *m)
 			for (n = first; n < first + count; n++)
 				(is_read ? m->is_bad_read : m->is_bad_write)[disk][n] = true;
 		}
+		/* This one stops for a while. */
+		if (m->has_lag && below(m, 2))
+			script_add(script,
+				   (struct script_rule){ .what = SCRIPT_HOLD, .op = LANE_WRITE, .skip = below(m, 40) });
 		if (below(m, 2))
 			script_add(script, harmless[below(m, sizeof(harmless) / sizeof(harmless[0]))]);
 		script_set_order(script, (enum script_order)below(m, 3), m->seed);
@@ -284,6 +291,10 @@ static void run_round(struct model *m, struct world *world)
 	world->num_told = 0;
 	for (i = 0; i < AT_ONCE; i++)
 		start(m, world, &jobs[i]);
+	for (i = below(m, 200); i > 0; i--)
+		sched_yield();
+	for (i = 0; i < DISKS; i++)
+		script_let_go(m->disks[i]);
 	for (i = 0; i < AT_ONCE; i++)
 		world_wait(world, &jobs[i].outcome);
 	for (i = 0; i < AT_ONCE; i++)
@@ -295,9 +306,19 @@ static void run_round(struct model *m, struct world *world)
 	free(jobs);
 }
 
+/* In half of the runs: small chunks, and whoever is two of them behind another goes on alone. */
+static void choose_lag(struct model *m, struct world *world)
+{
+	m->has_lag = below(m, 2);
+	if (!m->has_lag)
+		return;
+	client_set_chunk_pages(world->kc, 1);
+	kcopyd_client_set_max_lag(world->kc, 1 + below(m, 8 * 4096));
+}
+
 static void random_jobs_agree_with_a_model(void **state)
 {
-	static const unsigned int reserves[] = { 1, 2, 3, 7, 16 };
+	static const unsigned int reserves[] = { 1, 2, 3, 7, 16, 40 };
 	struct model *m = calloc(1, sizeof(*m));
 	struct world *world;
 	unsigned int i, round;
@@ -305,6 +326,7 @@ static void random_jobs_agree_with_a_model(void **state)
 	(void)state;
 	m->seed = script_seed();
 	world = world_create(reserves[below(m, sizeof(reserves) / sizeof(reserves[0]))], 0, SECTOR);
+	choose_lag(m, world);
 	kcopyd_client_set_retries(world->kc, below(m, 4));
 	for (i = 0; i < DISKS; i++) {
 		m->disks[i] = script_open(SECTORS * SECTOR, SECTOR, false, 1 + below(m, 16));
