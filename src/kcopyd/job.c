@@ -80,7 +80,6 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 {
 	struct job head = { .env = env, .kind = args->kind, .flags = args->flags, .num_dests = args->num_dests };
 	struct chunk_request *requests;
-	struct stream *streams;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
 	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
@@ -115,9 +114,8 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
-	streams = (struct stream *)(void *)(job->narrowings + job->num_dests + 1);
-	job_init_streams(job, streams);
-	set_zero_pages(job, (uint64_t *)(void *)(streams + job->num_dests), map_words);
+	job_init_streams(job, (struct stream *)(void *)(job->narrowings + job->num_dests + 1));
+	set_zero_pages(job, (uint64_t *)(void *)(job->streams + job->num_dests), map_words);
 	*result = job;
 	return 0;
 }
@@ -184,16 +182,11 @@ static bool must_ask(const struct stream *stream)
 	return stream->next >= stream->data_end;
 }
 
-static bool stream_needs_pages(const struct job *job, const struct stream *stream)
-{
-	return job->kind == JOB_COPY && !is_in_hole(stream) && !must_ask(stream);
-}
-
 bool job_needs_pages(const struct job *job)
 {
 	const struct stream *stream = job_next_stream(job);
 
-	return !stream || stream_needs_pages(job, stream);
+	return job->kind == JOB_COPY && (!stream || (!is_in_hole(stream) && !must_ask(stream)));
 }
 
 bool job_is_throttled(const struct job *job)
@@ -453,7 +446,7 @@ static sector_t fit(const struct job *job, sector_t sectors)
 	return sectors > align ? sectors - sectors % align : align;
 }
 
-/* How long the next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
+/* How long the stream's next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
 static sector_t most_sectors(const struct job *job, const struct stream *stream, uint64_t most_bytes)
 {
 	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
@@ -470,12 +463,11 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	struct stream *stream = job_next_stream(job);
-	bool needs_pages = stream_needs_pages(job, stream);
+	bool needs_pages = job_needs_pages(job);
 	sector_t most, room;
 
 	assert(job_can_start(job) && stream);
 	chunk->stream = stream;
-	chunk->dests = stream->dests;
 	chunk->buffer = sends_zeros(job) ? zeros_memory : NULL;
 	chunk->num_pages = 0;
 	chunk->pending = 0;
@@ -483,7 +475,7 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 	chunk->written = 0;
 	chunk->failed = 0;
 	if (must_ask(stream)) {
-		job_ask_extent(job, chunk);
+		job_ask_extent(job, stream, chunk);
 		return true;
 	}
 	most = most_sectors(job, stream, most_bytes);
@@ -494,7 +486,6 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 		if (room < most)
 			most = room;
 	}
-	chunk->stream = stream;
 	chunk->dests = stream->dests;
 	chunk->offset = stream->next;
 	chunk->count = most;

@@ -4,7 +4,8 @@
  * states and the error accounting. Everything here belongs to the client's thread, unless it says otherwise.
  *
  * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is
- * submitted until the last of its writes is settled: completed, or failed for good.
+ * submitted until the last of its writes is settled: completed, or failed for good. With KCOPYD_SPARSE one is ASKING, with
+ * no sectors, while its source is asked for the next hole; and a part of a hole is a chunk without pages, WRITING at once.
  */
 #ifndef KCOPYD_JOB_H
 #define KCOPYD_JOB_H
@@ -97,8 +98,11 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
-void job_starve(struct job *job);
+/*
+ * No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. False: not yet, something of it that
+ * needs no pages is still in flight.
+ */
+bool job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */
 void job_timer_due(struct job *job, struct job_timer *timer);

@@ -19,13 +19,12 @@ bool job_has_extents(const struct job *job)
 	       job->count * KCOPYD_SECTOR_BYTES >= job->from.bdev->hole_least;
 }
 
-void job_ask_extent(struct job *job, struct chunk *chunk)
+void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk)
 {
 	struct chunk_request *request = &chunk->requests[job->num_dests];
 
-	struct stream *stream = chunk->stream;
-
 	chunk->state = CHUNK_ASKING;
+	chunk->dests = 0;
 	chunk->offset = stream->next;
 	chunk->count = 0;
 	chunk->unwritten = 0;
@@ -74,6 +73,7 @@ void chunk_extent_told(struct chunk *chunk, struct chunk_request *request)
 	stream->is_asking = false;
 	if (job_has_abandoned(job, job->num_dests)) {
 		/* It is as if its read had failed; nothing more is asked of this device. */
+		chunk->dests = stream->dests;
 		chunk->count = stream->end - stream->next < step(job) ? stream->end - stream->next : step(job);
 		stream->next += chunk->count;
 		request->error = -ETIMEDOUT;

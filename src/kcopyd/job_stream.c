@@ -38,13 +38,22 @@ static unsigned int reserve_chunks(const struct job *job)
 	return job->env->num_pages / job->env->chunk_pages;
 }
 
+static void init_stream(const struct job *job, struct stream *stream, uint32_t dests, sector_t next, sector_t end)
+{
+	*stream = (struct stream){
+		.dests = dests,
+		.next = next,
+		.end = end,
+		.data_end = job_has_extents(job) ? next : job->count,
+	};
+}
+
 void job_init_streams(struct job *job, struct stream *streams)
 {
 	unsigned int most = reserve_chunks(job) / 2;
 	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
 
-	streams[0] = (struct stream){ .dests = job_dest_mask(job), .end = job->count };
-	streams[0].data_end = job_has_extents(job) ? 0 : job->count;
+	init_stream(job, &streams[0], job_dest_mask(job), 0, job->count);
 	job->streams = streams;
 	job->num_streams = 1;
 	list_init(&job->watch.node);
@@ -63,12 +72,6 @@ void job_init_streams(struct job *job, struct stream *streams)
 bool stream_has_more(const struct job *job, const struct stream *stream)
 {
 	return stream->next < stream->end && live_dests(job, stream);
-}
-
-/* It has, and does not wait to be told what the source has there. */
-static bool can_go_on(const struct job *job, const struct stream *stream)
-{
-	return stream_has_more(job, stream) && !stream->is_asking;
 }
 
 static unsigned int count_with_more(const struct job *job)
@@ -95,6 +98,12 @@ static unsigned int count_held(const struct job *job, const struct stream *strea
 	return count;
 }
 
+/* May its next chunk be started, if its share is large enough? */
+static bool is_ready(const struct job *job, const struct stream *stream)
+{
+	return stream_has_more(job, stream) && !stream->is_asking;
+}
+
 /* How many chunks those may have at a time that were split off; the others of the job have the rest. */
 static unsigned int find_share(const struct job *job, unsigned int with_more)
 {
@@ -116,13 +125,13 @@ struct stream *job_next_stream(const struct job *job)
 
 	for (unsigned int i = job->num_streams - 1; i > 0 && with_more > 1; i--) {
 		share = find_share(job, with_more);
-		if (can_go_on(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
+		if (is_ready(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
 			return &job->streams[i];
 	}
 	if (with_more > 1)
-		return can_go_on(job, &job->streams[0]) ? &job->streams[0] : NULL;
+		return is_ready(job, &job->streams[0]) ? &job->streams[0] : NULL;
 	for (unsigned int i = 0; i < job->num_streams; i++)
-		if (can_go_on(job, &job->streams[i]))
+		if (is_ready(job, &job->streams[i]))
 			return &job->streams[i];
 	return NULL;
 }
@@ -260,12 +269,8 @@ static void take_back(struct job *job, unsigned int dest, sector_t from)
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		next = pos->next;
-		if (chunk->stream != &job->streams[0] || chunk->offset < from)
+		if (chunk->stream != &job->streams[0] || chunk->offset < from || !(chunk->dests & bit))
 			continue;
-		if (chunk->state == CHUNK_ASKING) {
-			chunk->dests &= ~bit;
-			continue;
-		}
 		assert(chunk->unwritten & bit);
 		chunk->dests &= ~bit;
 		chunk->unwritten &= ~bit;
@@ -279,8 +284,7 @@ static void split_off(struct job *job, unsigned int dest, sector_t from)
 	struct stream *stream = &job->streams[job->num_streams++];
 	uint32_t bit = (uint32_t)1 << dest;
 
-	*stream = (struct stream){ .dests = bit, .next = from, .end = job->streams[0].end };
-	stream->data_end = job_has_extents(job) ? from : job->count;
+	init_stream(job, stream, bit, from, job->streams[0].end);
 	job->streams[0].dests &= ~bit;
 	job->stream_of[dest] = stream;
 	take_back(job, dest, from);

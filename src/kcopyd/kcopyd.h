@@ -258,7 +258,8 @@ int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int n
  * when it comes to them), and what was read is looked at. On each destination they are zeroed by calls that guarantee that
  * zeros are read back: on a block device the write-zeroes command, which may unmap and never discards; in a file a hole is
  * made, or left as it is. Runs that are too short for it, and what a device or file system cannot zero, are written, and so
- * are all zeros for a zoned device. Without the flag everything is read and written.
+ * are all zeros for a zoned device. In a copy, what fails is told as a write, whichever way it was tried. Without the
+ * flag everything is read and written.
  */
 
 /* Zeroes each of @dests: as kcopyd_copy(), without a source. Takes no pages. Without KCOPYD_SPARSE zeros are written. */
@@ -289,8 +290,8 @@ struct kcopyd_error {
  */
 struct kcopyd_observer {
 	/*
-	 * Not for a hole that was not read; more than once for the same sectors, if a destination was split off: see
-	 * kcopyd_client_set_max_lag().
+	 * More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). Not for a
+	 * hole that was not read.
 	 */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*
