@@ -118,3 +118,19 @@ gate_close() {
 		refuses "--max-lag=$value: not a size; write auto, off, or a size such as 4M" --max-lag="$value" source copy
 	done
 }
+
+# The source has no head to move, wherever the tests run.
+@test "by itself where the source is idle, though the slow one does nothing at all" {
+	slow_one
+	memory_dir
+	cp source "$memory/source"
+	kcopy_start -v "$memory/source" copy "$loop"
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" said 'copy: all written after [0-9]'
+	said "$loop: slower than the others" || fail 'it was not split off'
+	gate_open slow
+	kcopy_wait
+	assert_status 0
+	assert_same source 0 image 0 $((24 * MIB))
+	assert_same source 0 copy 0 $((24 * MIB))
+}
