@@ -80,10 +80,11 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 {
 	struct job head = { .env = env, .kind = args->kind, .flags = args->flags, .num_dests = args->num_dests };
 	struct chunk_request *requests;
+	struct stream *streams;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
 	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
-			 args->num_dests * sizeof(struct stream);
+			 args->num_dests * sizeof(struct stream) + (args->num_dests + 1) * sizeof(struct idle);
 	size_t map_words = 0;
 
 	head.block = find_block(args);
@@ -114,8 +115,10 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
-	job_init_streams(job, (struct stream *)(void *)(job->narrowings + job->num_dests + 1));
-	set_zero_pages(job, (uint64_t *)(void *)(job->streams + job->num_dests), map_words);
+	streams = (struct stream *)(void *)(job->narrowings + job->num_dests + 1);
+	job->idles = (struct idle *)(void *)(streams + job->num_dests);
+	job_init_streams(job, streams);
+	set_zero_pages(job, (uint64_t *)(void *)(job->idles + job->num_dests + 1), map_words);
 	*result = job;
 	return 0;
 }
@@ -288,7 +291,7 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->most_behind > 0;
 
 	if (done->operand == job->num_dests)
-		idle_end(&job->source_idle);
+		idle_end(&job->idles[job->num_dests]);
 	switch (chunk->state) {
 	case CHUNK_ASKING:
 		chunk_extent_told(chunk, done);

@@ -122,7 +122,8 @@ struct job {
 	unsigned int most_behind;		    /* chunks: who is further behind is split off; 0: nobody is */
 	unsigned int num_writing[KCOPYD_MAX_DESTS]; /* chunks that each destination has to write */
 	struct job_timer watch;			    /* looks again, when it is known whether that is idle: */
-	struct idle source_idle;		    /* if that decides whether somebody is split off */
+	struct idle *idles;			    /* by operand, if they decide whether somebody is split off */
+	unsigned int most_writing;		    /* chunks that a destination is given to write at a time */
 
 	bool is_ended; /* by an error: nothing new is started, read or written */
 	bool is_cancelled;

@@ -30,7 +30,7 @@ void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk)
 	chunk->unwritten = 0;
 	job_put_in_flight(job, chunk);
 	stream->is_asking = true;
-	idle_begin(&job->source_idle);
+	idle_begin(&job->idles[job->num_dests]);
 	request->lane.op = LANE_EXTENT;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	chunk_submit(chunk, request, job->from.bdev, 0, (stream->end - stream->next) * KCOPYD_SECTOR_BYTES);

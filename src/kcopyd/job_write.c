@@ -128,6 +128,7 @@ static void write_to(struct chunk *chunk, unsigned int dest)
 	chunk->writing |= (uint32_t)1 << dest;
 	chunk->pending++;
 	chunk->job->num_writing[dest]++;
+	idle_begin(&chunk->job->idles[dest]);
 	if (chunk->job->kind == JOB_FLUSH)
 		flush(chunk, dest);
 	else
@@ -138,6 +139,7 @@ static void settle(struct chunk *chunk, unsigned int dest)
 {
 	chunk->writing &= ~((uint32_t)1 << dest);
 	chunk->job->num_writing[dest]--;
+	idle_end(&chunk->job->idles[dest]);
 	chunk_put(chunk);
 }
 

@@ -183,8 +183,8 @@ void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 /*
  * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
  * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
- * theirs. KCOPYD_LAG_AUTO: the most, and only if the source had nothing to do for more than half of the time lately,
- * and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
+ * theirs. KCOPYD_LAG_AUTO: the most, and only if the source and another destination had nothing to do for more than half
+ * of the time lately, and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
  * the slowest. Before the client's first job.
  *
  * Never with IGNORE_ERROR, nor with a reserve of less than 8 MiB.

@@ -508,6 +508,9 @@ static void a_hole_that_is_under_way_when_no_pages_are_left_is_waited_for(void *
 	assert_int_equal(outcome.write_err, 3);
 	assert_int_equal(world_contiguous(world, &outcome, 1), 4 * CHUNK);
 	assert_copied(world, 1, 0, 4 * CHUNK);
+	for (unsigned int i = 0; i < world->num_told; i++)
+		if (world->told[i].kind == TOLD_ERROR && world->told[i].dest == 1)
+			assert_int_equal(world->told[i].contiguous, 4 * CHUNK); /* and nothing is written after it */
 	assert_contiguous_exact(world, &outcome);
 	world_destroy(world);
 }
