@@ -213,14 +213,14 @@ report() {
 	need_root
 	: >empty
 	printf '# nothing\n\n' >comment
-	printf 'source new' >cut
+	printf 'source new' >short
 	printf 'source n\0ew\n' >nul
 	printf 'source new\r\n' >dos
 	head -c 300000 /dev/zero | tr '\0' x >long
 	echo >>long
 	refuses 'empty: there are no jobs in it' -j empty
 	refuses 'comment: there are no jobs in it' -j comment
-	refuses 'cut:1: the last line does not end with a newline' -j cut
+	refuses 'short:1: the last line does not end with a newline' -j short
 	refuses 'nul:1: there is a NUL byte' -j nul
 	refuses 'dos:1: character 11: the line ends as in DOS' -j dos
 	refuses 'long:1: the line is too long' -j long

@@ -10,6 +10,12 @@
 
 /* -- what the engine says (client's thread) ------------------------------------------------------ */
 
+static void observe_read(void *observer, void *context, const struct io_region *from)
+{
+	if (report_observer.chunk_read)
+		report_observer.chunk_read(observer, ((struct jobs_context *)context)->job, from);
+}
+
 static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			    sector_t contiguous)
 {
@@ -26,8 +32,23 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 		own->on_error(own, error);
 }
 
+static void observe_zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	if (report_observer.zeroed)
+		report_observer.zeroed(observer, ((struct jobs_context *)context)->job, dest, to);
+}
+
+static void observe_split_off(void *observer, void *context, unsigned int dest)
+{
+	if (report_observer.split_off)
+		report_observer.split_off(observer, ((struct jobs_context *)context)->job, dest);
+}
+
 const struct kcopyd_observer line_observer = {
+	.chunk_read = observe_read,
 	.chunk_written = observe_written,
+	.zeroed = observe_zeroed,
+	.split_off = observe_split_off,
 	.error = observe_error,
 };
 
@@ -48,7 +69,7 @@ static bool check_number(const struct words *words)
 
 static struct line *allocate(unsigned long number, size_t num)
 {
-	struct line *line = calloc(1, sizeof(*line) + num * sizeof(line->entries[0]));
+	struct line *line = calloc(1, sizeof(*line) + num * sizeof(line->extents[0]));
 
 	if (!line)
 		return NULL;
@@ -72,8 +93,8 @@ void line_destroy(struct line *line)
 		return;
 	report_destroy(line->report);
 	for (unsigned int i = 0; line->guard.operands && i <= line->guard.num_dests; i++) {
-		if (line->entries[i])
-			pool_put(line->entries[i]);
+		if (line->extents[i].entry)
+			pool_put(line->extents[i].entry);
 		pool_free_operand(&line->guard.operands[i]);
 	}
 	free(line->guard.operands);
@@ -88,7 +109,7 @@ static bool is_own_dest(const struct line *line, unsigned int num_dests)
 	unsigned long gets = 0;
 
 	for (unsigned int i = 1; i <= num_dests; i++) {
-		const struct pool_entry *entry = line->entries[i];
+		const struct pool_entry *entry = line->extents[i].entry;
 
 		if (entry && strcmp(entry->operand->spec.place, place) == 0)
 			own = entry;
@@ -99,7 +120,7 @@ static bool is_own_dest(const struct line *line, unsigned int num_dests)
 
 static int get_source(struct pool *pool, struct line *line, const char *text, unsigned int num_dests, bool is_checking)
 {
-	int ret = pool_get(pool, &line->guard.operands[0], 0, text, &line->entries[0]);
+	int ret = pool_get(pool, &line->guard.operands[0], 0, text, &line->extents[0].entry);
 
 	if (ret != -ENOENT)
 		return ret;
@@ -121,7 +142,7 @@ static int get_operands(struct pool *pool, struct line *line, const struct words
 
 	line->guard.num_dests = num_dests;
 	for (unsigned int i = 1; i <= num_dests && (error == 0 || error == -EINVAL); i++) {
-		error = pool_get(pool, &line->guard.operands[i], i, words->items[i], &line->entries[i]);
+		error = pool_get(pool, &line->guard.operands[i], i, words->items[i], &line->extents[i].entry);
 		ret = error ? error : ret;
 	}
 	if (ret == 0 || ret == -EINVAL)
@@ -134,9 +155,16 @@ static int check(struct pool *pool, struct line *line)
 	if (line->is_deferred)
 		return 0;
 	guard_place(&line->guard);
+	for (unsigned int i = 0; i <= line->guard.num_dests; i++) {
+		const struct io_region *region = &line->guard.operands[i].region;
+
+		line->extents[i].sector = region->sector;
+		line->extents[i].end = region->sector + region->count;
+		line->is_zoned |= i > 0 && region->bdev && kcopyd_device_is_zoned(region->bdev);
+	}
 	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
-		if (line->entries[i])
-			pool_check_contents(pool, line->entries[i], &line->guard.operands[i]);
+		if (line->extents[i].entry)
+			pool_check_contents(pool, line->extents[i].entry, &line->guard.operands[i]);
 	return guard_is_refused(&line->guard) ? -EINVAL : 0;
 }
 
@@ -165,25 +193,27 @@ int line_create(struct pool *pool, unsigned long number, const struct words *wor
 
 /* -- starting ------------------------------------------------------------------------------------ */
 
-static bool overlaps(const struct pool *pool, const struct line *a, unsigned int i, const struct line *b,
+static bool overlaps(const bool *may_overlap, const struct line *a, unsigned int i, const struct line *b,
 		     unsigned int j)
 {
-	/* What was not created yet is nobody's. */
-	if (!a->guard.operands[i].region.bdev)
-		return a->entries[i] == b->entries[j];
-	if (i > 0 && j > 0 && a->entries[i] == b->entries[j] &&
-	    kcopyd_device_is_zoned(a->guard.operands[i].region.bdev))
-		return true; /* zones are written in order */
-	return pool_overlap(pool, a->entries[i], &a->guard.operands[i].region, b->entries[j],
-			    &b->guard.operands[j].region);
+	const struct line_extent *x = &a->extents[i], *y = &b->extents[j];
+
+	if (x->entry == y->entry)
+		return (x->sector < y->end && y->sector < x->end) || (i > 0 && j > 0 && a->is_zoned);
+	return may_overlap[y->entry->index] &&
+	       kcopyd_regions_overlap(&a->guard.operands[i].region, &b->guard.operands[j].region);
 }
 
+/* All that is under way is asked, for every line: most of the answers come from a few bytes. */
 bool line_must_wait(const struct pool *pool, const struct line *line, const struct line *other)
 {
-	for (unsigned int i = 0; i <= line->guard.num_dests; i++)
+	for (unsigned int i = 0; i <= line->guard.num_dests; i++) {
+		const bool *may_overlap = pool_overlaps(pool, line->extents[i].entry);
+
 		for (unsigned int j = i == 0; j <= other->guard.num_dests; j++)
-			if (overlaps(pool, line, i, other, j))
+			if (overlaps(may_overlap, line, i, other, j))
 				return true;
+	}
 	return false;
 }
 
@@ -194,7 +224,7 @@ int line_start(struct pool *pool, struct line *line, struct kcopyd_client *clien
 	int ret = 0;
 
 	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
-		if (pool_begin(pool, line->entries[i], &line->guard.operands[i]))
+		if (pool_begin(pool, line->extents[i].entry, &line->guard.operands[i]))
 			ret = -EINVAL;
 	if (ret)
 		return ret;

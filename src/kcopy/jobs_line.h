@@ -21,6 +21,12 @@ struct jobs_context {
 	struct report_job *job; /* NULL: a flush */
 };
 
+/* An operand's sectors, for those who ask often. */
+struct line_extent {
+	struct pool_entry *entry; /* NULL: refused */
+	sector_t sector, end;
+};
+
 struct line {
 	struct jobs_context context;
 	struct line *next;     /* in whatever list of its owner it is */
@@ -33,7 +39,8 @@ struct line {
 	bool has_read_error; /* valid when it has ended, as are ... */
 	bool is_cancelled;
 	uint32_t failed;	      /* bit N-1: destination N */
-	struct pool_entry *entries[]; /* of its operands; NULL: refused */
+	bool is_zoned;		      /* one of its destinations is */
+	struct line_extent extents[]; /* of its operands */
 };
 
 /*

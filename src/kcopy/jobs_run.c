@@ -2,11 +2,9 @@
 #include "jobs_run.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,12 +14,6 @@
 /* Lines, and their operands, that are not told yet: all the memory that they have. */
 #define MAX_LINES 3072u
 #define MAX_OPERANDS 8192u
-/* So many are flushed together, if they do not wait for longer than ... */
-#define BATCH_LINES 1024u
-#define BATCH_MS 2000u
-
-#define WARN_MS 10000u
-#define MAX_DIRECTORIES 16u
 
 #define STATUS_MAX_DEST 6u
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
@@ -39,40 +31,10 @@ static int while_copying(void)
 	return 0;
 }
 
-/* -- queues -------------------------------------------------------------------------------------- */
-
-static void queue_init(struct line_queue *queue)
-{
-	*queue = (struct line_queue){ .end = &queue->first };
-}
-
-static void queue_put(struct line_queue *queue, struct line *line)
-{
-	line->next = NULL;
-	*queue->end = line;
-	queue->end = &line->next;
-	queue->num++;
-	queue->num_operands += line->guard.num_dests + 1;
-}
-
-static struct line *queue_take(struct line_queue *queue)
-{
-	struct line *line = queue->first;
-
-	if (!line)
-		return NULL;
-	queue->first = line->next;
-	if (!queue->first)
-		queue->end = &queue->first;
-	queue->num--;
-	queue->num_operands -= line->guard.num_dests + 1;
-	return line;
-}
-
 int jobs_open(struct jobs *jobs)
 {
-	queue_init(&jobs->written);
-	queue_init(&jobs->flushing);
+	jobs_queue_init(&jobs->written);
+	jobs_queue_init(&jobs->flushing);
 	pthread_mutex_init(&jobs->lock, NULL);
 	jobs->has_lock = true;
 	jobs->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -95,7 +57,7 @@ void jobs_close(struct jobs *jobs)
 
 /* -- the engine's callbacks (client's thread) ---------------------------------------------------- */
 
-static void ring(struct jobs *jobs)
+void jobs_ring(struct jobs *jobs)
 {
 	uint64_t one = 1;
 
@@ -106,7 +68,7 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 {
 	struct line *line = context;
 	struct jobs *jobs = line->owner;
-	bool is_first;
+	bool is_enough;
 
 	line->has_read_error = read_err > 0;
 	line->is_cancelled = read_err < 0;
@@ -116,86 +78,13 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 		kcopyd_client_cancel(jobs->client);
 	}
 	pthread_mutex_lock(&jobs->lock);
-	is_first = !jobs->done;
 	line->next = jobs->done;
 	jobs->done = line;
+	jobs->num_done++;
+	is_enough = jobs->num_done == jobs->ring_at || (jobs->num_done == jobs->num_running && jobs->ring_at > 0);
 	pthread_mutex_unlock(&jobs->lock);
-	if (is_first)
-		ring(jobs);
-}
-
-static void flush_error(struct jobs_context *context, const struct kcopyd_error *error)
-{
-	((struct jobs_flush *)(void *)context)->errors[error->dest] = error->error;
-}
-
-static void flush_done(int read_err, unsigned int write_err, void *context)
-{
-	struct jobs_flush *flush = context;
-	struct jobs *jobs = flush->jobs;
-
-	flush->is_cancelled = read_err < 0;
-	for (unsigned int i = 0; i < flush->num; i++)
-		if ((write_err >> i & 1) && !flush->errors[i])
-			flush->errors[i] = EIO;
-	if (atomic_fetch_sub(&jobs->flushes_left, 1) == 1)
-		ring(jobs);
-}
-
-/* -- waiting ------------------------------------------------------------------------------------- */
-
-static void look_at_stalls(struct jobs *jobs)
-{
-	for (unsigned int i = 0; i < POOL_MOST; i++) {
-		struct pool_entry *entry = pool_at(jobs->pool, i);
-		unsigned int ms = entry ? kcopyd_device_stalled_ms(entry->operand->bdev, NULL) : 0;
-
-		if (!entry)
-			continue;
-		if (entry->is_told && ms < entry->stalled_ms) {
-			log_info("%s: goes on, after %u s", entry->operand->name, entry->stalled_ms / 1000);
-			entry->is_told = false;
-		}
-		entry->stalled_ms = ms;
-		if (ms < WARN_MS || entry->is_told)
-			continue;
-		entry->is_told = true;
-		log_warning("%s: has completed nothing for %u s", entry->operand->name, ms / 1000);
-	}
-}
-
-/* Everything that was started ends soon, and nothing is started any more. */
-static void cancel(struct jobs *jobs)
-{
-	jobs->is_cancelled = true;
-	if (jobs->client)
-		kcopyd_client_cancel(jobs->client);
-}
-
-void jobs_wait(struct jobs *jobs, bool is_reading)
-{
-	struct pollfd fds[] = {
-		{ .fd = jobs->done_fd, .events = POLLIN },
-		{ .fd = jobs->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
-		{ .fd = is_reading ? job_list_fd(jobs->list) : -1, .events = POLLIN },
-		{ .fd = pace_fd(&jobs->pace), .events = POLLIN },
-	};
-	uint64_t count;
-
-	if (poll(fds, sizeof(fds) / sizeof(fds[0]), PROGRESS_INTERVAL_MS) < 0)
-		fds[0].revents = 0;
-	if (fds[0].revents)
-		(void)!read(jobs->done_fd, &count, sizeof(count));
-	if (signals_pending() && !jobs->is_cancelled) {
-		cancel(jobs);
-		log_warning("%s: ending in order; once more to end at once", strsignal(signals_pending()));
-	}
-	/* What was accepted just behind the first failure missed its cancel. */
-	if (atomic_load(&jobs->is_stopped) && !jobs->is_cancelled)
-		cancel(jobs);
-	look_at_stalls(jobs);
-	pace_tick(&jobs->pace);
-	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
+	if (is_enough)
+		jobs_ring(jobs);
 }
 
 static void take_done(struct jobs *jobs)
@@ -205,6 +94,9 @@ static void take_done(struct jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	line = jobs->done;
 	jobs->done = NULL;
+	jobs->num_running -= jobs->num_done;
+	jobs->num_done = 0;
+	jobs->ring_at = 0;
 	pthread_mutex_unlock(&jobs->lock);
 	for (; line; line = next) { /* in the order in which they ended */
 		next = line->next;
@@ -222,179 +114,25 @@ static void take_done(struct jobs *jobs)
 			jobs->done_bytes += line->guard.operands[number].region.count * KCOPYD_SECTOR_BYTES;
 		if (jobs->written.num == 0)
 			jobs->written_ms = jobs_now_ms();
-		queue_put(&jobs->written, line);
+		jobs_queue_put(&jobs->written, line);
 	}
-}
-
-/* -- flushing ------------------------------------------------------------------------------------ */
-
-/* Each device once, whatever number of lines wrote to it. */
-static void collect_devices(struct jobs *jobs)
-{
-	bool is_seen[POOL_MOST] = { false };
-
-	jobs->num_flushes = 0;
-	for (const struct line *line = jobs->flushing.first; line; line = line->next) {
-		for (unsigned int i = 1; i <= line->guard.num_dests; i++) {
-			struct pool_entry *entry = line->entries[i];
-			struct jobs_flush *flush = &jobs->flushes[jobs->num_flushes ? jobs->num_flushes - 1 : 0];
-
-			if (is_seen[entry->index])
-				continue;
-			is_seen[entry->index] = true;
-			if (jobs->num_flushes == 0 || flush->num == KCOPYD_MAX_DESTS) {
-				flush = &jobs->flushes[jobs->num_flushes++];
-				*flush = (struct jobs_flush){ .context.on_error = flush_error, .jobs = jobs };
-			}
-			flush->entries[flush->num] = entry;
-			flush->dests[flush->num++] = (struct io_region){ .bdev = entry->operand->bdev };
-		}
-	}
-}
-
-static void start_flush(struct jobs *jobs)
-{
-	jobs->flushing = jobs->written;
-	if (!jobs->flushing.first)
-		queue_init(&jobs->flushing);
-	queue_init(&jobs->written);
-	collect_devices(jobs);
-	atomic_store(&jobs->flushes_left, jobs->num_flushes);
-	for (unsigned int i = 0; i < jobs->num_flushes; i++) {
-		struct jobs_flush *flush = &jobs->flushes[i];
-		int ret = kcopyd_flush(jobs->client, flush->num, flush->dests, flush_done, flush);
-
-		if (ret == 0)
-			continue;
-		for (unsigned int j = 0; j < flush->num; j++)
-			flush->errors[j] = -ret;
-		flush_done(0, 0, flush);
-	}
-}
-
-/* The names of new files. Many of them may be in one directory, which is flushed once. */
-static int flush_name(struct operand *operand, struct stat *directories, unsigned int *num)
-{
-	struct stat st;
-	int ret;
-
-	if (!operand->is_created || operand->has_safe_name || fstat(operand->dir_fd, &st))
-		return operand_flush_name(operand);
-	for (unsigned int i = 0; i < *num; i++) {
-		if (directories[i].st_dev == st.st_dev && directories[i].st_ino == st.st_ino) {
-			operand->has_safe_name = true;
-			return 0;
-		}
-	}
-	ret = operand_flush_name(operand);
-	if (ret == 0 && *num < MAX_DIRECTORIES)
-		directories[(*num)++] = st;
-	return ret;
-}
-
-static void flush_names(struct jobs *jobs, int *name_errors)
-{
-	struct stat directories[MAX_DIRECTORIES];
-	unsigned int num = 0;
-
-	for (unsigned int i = 0; i < jobs->num_flushes; i++)
-		for (unsigned int j = 0; j < jobs->flushes[i].num; j++)
-			if (!jobs->flushes[i].errors[j])
-				name_errors[jobs->flushes[i].entries[j]->index] =
-					-flush_name(jobs->flushes[i].entries[j]->operand, directories, &num);
-}
-
-static void finish_flushed(struct jobs *jobs, struct line *line, const int *errors, const int *name_errors)
-{
-	uint32_t flushed = 0;
-
-	for (unsigned int number = 1; number <= line->guard.num_dests; number++) {
-		unsigned int index = line->entries[number]->index;
-		uint32_t bit = 1u << (number - 1);
-		int error = errors[index] ? errors[index] : name_errors[index];
-
-		if (!error) {
-			flushed |= bit;
-			continue;
-		}
-		report_add_failure(line->report, number, errors[index] ? "flush" : "flush of its directory", error);
-		line->failed |= bit;
-	}
-	jobs_finish_line(jobs, line, flushed);
-	line_destroy(line);
-}
-
-/* Lines that were to be flushed, and were not: a signal came. They are still to be. */
-static void put_back(struct jobs *jobs)
-{
-	struct line *line;
-
-	while ((line = queue_take(&jobs->written)))
-		queue_put(&jobs->flushing, line);
-	jobs->written = jobs->flushing;
-	if (!jobs->written.first)
-		queue_init(&jobs->written);
-	queue_init(&jobs->flushing);
-}
-
-/* An error is told once: it must not get lost. */
-static void keep_flush_error(struct line *line, unsigned int number, int error)
-{
-	if (!error)
-		return;
-	report_add_failure(line->report, number, "flush", error);
-	line->failed |= 1u << (number - 1);
-}
-
-static void end_flush(struct jobs *jobs)
-{
-	int errors[POOL_MOST] = { 0 }, name_errors[POOL_MOST] = { 0 };
-	bool is_cancelled = false;
-	struct line *line;
-
-	for (unsigned int i = 0; i < jobs->num_flushes; i++) {
-		is_cancelled |= jobs->flushes[i].is_cancelled;
-		for (unsigned int j = 0; j < jobs->flushes[i].num; j++)
-			errors[jobs->flushes[i].entries[j]->index] = jobs->flushes[i].errors[j];
-	}
-	if (is_cancelled) {
-		for (line = jobs->flushing.first; line; line = line->next)
-			for (unsigned int number = 1; number <= line->guard.num_dests; number++)
-				keep_flush_error(line, number, errors[line->entries[number]->index]);
-		put_back(jobs);
-		jobs->num_flushes = 0;
-		return;
-	}
-	flush_names(jobs, name_errors);
-	while ((line = queue_take(&jobs->flushing)))
-		finish_flushed(jobs, line, errors, name_errors);
-	if (jobs->options->on_error == ON_ERROR_STOP && jobs->failed)
-		atomic_store(&jobs->is_stopped, true);
-	jobs->num_flushes = 0;
-}
-
-/* Nothing is gained by waiting for more lines. */
-static bool is_flush_due(const struct jobs *jobs)
-{
-	if (jobs->num_flushes || jobs->written.num == 0)
-		return false;
-	return jobs->num_in_flight == 0 || jobs->held_text || jobs->written.num >= BATCH_LINES ||
-	       jobs_now_ms() - jobs->written_ms >= BATCH_MS;
-}
-
-static void tick_flush(struct jobs *jobs)
-{
-	if (jobs->num_flushes && atomic_load(&jobs->flushes_left) == 0)
-		end_flush(jobs);
-	if (is_flush_due(jobs))
-		start_flush(jobs);
 }
 
 /* -- starting ------------------------------------------------------------------------------------ */
 
-static unsigned int policy_flags(enum on_error policy)
+static unsigned int copy_flags(const struct options *options)
 {
-	return policy == ON_ERROR_STOP ? 0 : policy == ON_ERROR_IGNORE ? KCOPYD_IGNORE_ERROR : KCOPYD_DROP_FAILED;
+	unsigned int sparse = options->writes_zeros ? 0 : KCOPYD_SPARSE;
+
+	switch (options->on_error) {
+	case ON_ERROR_STOP:
+		return sparse;
+	case ON_ERROR_IGNORE:
+		return sparse | KCOPYD_IGNORE_ERROR;
+	case ON_ERROR_DROP:
+		break;
+	}
+	return sparse | KCOPYD_DROP_FAILED;
 }
 
 /* A line that cannot be: none of its destinations has what it should have. */
@@ -420,6 +158,13 @@ static bool has_room(const struct jobs *jobs)
 	       jobs->written.num_operands + jobs->flushing.num_operands < MAX_OPERANDS;
 }
 
+static void count_running(struct jobs *jobs, int change)
+{
+	pthread_mutex_lock(&jobs->lock);
+	jobs->num_running += (unsigned int)change;
+	pthread_mutex_unlock(&jobs->lock);
+}
+
 /* @line goes to the engine, unless it has to wait: false. */
 static bool start_line(struct jobs *jobs, struct line *line)
 {
@@ -435,9 +180,11 @@ static bool start_line(struct jobs *jobs, struct line *line)
 		report_flags |= REPORT_KEEPING;
 	line->owner = jobs;
 	jobs->in_flight[jobs->num_in_flight++] = line;
+	count_running(jobs, 1);
 	jobs_set_context(jobs, line->number);
-	if (line_start(jobs->pool, line, jobs->client, policy_flags(options->on_error), report_flags, line_done)) {
+	if (line_start(jobs->pool, line, jobs->client, copy_flags(options), report_flags, line_done)) {
 		jobs->num_in_flight--;
+		count_running(jobs, -1);
 		refuse(jobs, line->number, line, line->guard.num_dests);
 	} else {
 		jobs->num_started++;
@@ -569,12 +316,13 @@ int jobs_copy(struct jobs *jobs)
 	}
 	kcopyd_client_set_observer(jobs->client, &line_observer, NULL);
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
+	kcopyd_client_set_max_lag(jobs->client, jobs->options->max_lag == KCOPYD_LAG_AUTO ? 0 : jobs->options->max_lag);
 	pace_open(&jobs->pace, jobs->client, &jobs->options->speed);
 	progress_start(&jobs->progress, !jobs->options->is_quiet);
 	log_set_patience(while_copying);
 	for (;;) {
 		start_lines(jobs);
-		tick_flush(jobs);
+		jobs_tick_flush(jobs);
 		if (is_over(jobs))
 			break;
 		jobs_wait(jobs, jobs->is_waiting_for_line);

@@ -52,7 +52,9 @@ struct jobs {
 	int done_fd; /* an eventfd: something is in done, or a flush has ended */
 	pthread_mutex_t lock;
 	bool has_lock;
-	struct line *done; /* guarded by lock: have ended, the last one first */
+	struct line *done; /* guarded by lock, as are the next: have ended, the last one first ... */
+	unsigned int num_done, num_running;
+	unsigned int ring_at; /* ... and so many are worth waking the main thread, or all that there are */
 	struct line *in_flight[JOBS_IN_FLIGHT];
 	unsigned int num_in_flight;
 	struct line *held; /* the next one: it has to wait for others */
@@ -101,8 +103,21 @@ void jobs_close(struct jobs *jobs);
 int jobs_copy(struct jobs *jobs);
 int jobs_status(const struct jobs *jobs);
 
+/* Any thread: something has ended. */
+void jobs_ring(struct jobs *jobs);
+
+/* -- jobs_wait.c --------------------------------------------------------------------------------- */
+
 /* Until something happens, or some time is over. @is_reading: a line of the list is something. */
 void jobs_wait(struct jobs *jobs, bool is_reading);
+
+/* -- jobs_flush.c -------------------------------------------------------------------------------- */
+
+void jobs_queue_init(struct line_queue *queue);
+void jobs_queue_put(struct line_queue *queue, struct line *line);
+
+/* Ends and starts flushes, when it is time, and finishes the lines of those that ended. Often called. */
+void jobs_tick_flush(struct jobs *jobs);
 
 /* -- jobs_report.c ------------------------------------------------------------------------------- */
 

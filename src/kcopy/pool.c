@@ -310,18 +310,19 @@ static struct io_region whole_of(const struct operand *operand)
 				   operand->is_block ? kcopyd_device_sectors(operand->bdev) : ALL_SECTORS };
 }
 
+/* What is still to be created has nothing in common with anything. */
 static void compare_with_all(struct pool *pool, const struct pool_entry *entry)
 {
-	struct io_region whole, other;
+	const struct operand *own = entry->operand;
+	struct io_region whole = { .bdev = NULL }, other;
 
-	if (!entry->operand->bdev)
-		return;
-	whole = whole_of(entry->operand);
+	if (own->bdev)
+		whole = whole_of(own);
 	for (unsigned int i = 0; i < POOL_MOST; i++) {
 		const struct operand *operand = pool->entries[i].operand;
 		bool may = false;
 
-		if (operand->bdev) {
+		if (own->bdev && operand->bdev) {
 			other = whole_of(operand);
 			may = kcopyd_regions_overlap(&whole, &other);
 		}
@@ -661,11 +662,7 @@ int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *oper
 	return 0;
 }
 
-bool pool_overlap(const struct pool *pool, const struct pool_entry *a, const struct io_region *a_region,
-		  const struct pool_entry *b, const struct io_region *b_region)
+const bool *pool_overlaps(const struct pool *pool, const struct pool_entry *entry)
 {
-	if (a == b)
-		return a_region->sector < b_region->sector + b_region->count &&
-		       b_region->sector < a_region->sector + a_region->count;
-	return pool->may_overlap[a->index][b->index] && kcopyd_regions_overlap(a_region, b_region);
+	return pool->may_overlap[entry->index];
 }

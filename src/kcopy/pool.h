@@ -59,9 +59,8 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 /* Right before that write: creates and extends. 0, or -EINVAL, which was printed. */
 int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *operand);
 
-/* kcopyd_regions_overlap(), of regions of two entries; quick where these have nothing in common. */
-bool pool_overlap(const struct pool *pool, const struct pool_entry *a, const struct io_region *a_region,
-		  const struct pool_entry *b, const struct io_region *b_region);
+/* By the index of another entry: may any sector of it be one of this entry's? Of its own, too. */
+const bool *pool_overlaps(const struct pool *pool, const struct pool_entry *entry);
 
 /* Those that are open, one after the other, by @index from 0; NULL: none, at this one. */
 #define POOL_MOST (2 * POOL_SLOTS)
