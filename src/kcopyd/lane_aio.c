@@ -24,6 +24,7 @@ struct lane_aio {
 	struct iocb iocbs[LANE_AIO_DEPTH];
 	struct iocb *free_iocbs[LANE_AIO_DEPTH];
 	unsigned int num_free;
+	struct page_cache cache;
 	struct lane_event ready[LANE_AIO_DEPTH]; /* what the blocking calls finished, not yet reaped */
 	unsigned int num_ready;
 };
@@ -36,6 +37,7 @@ int lane_aio_create(const struct block_device *bdev, void **engine)
 	if (!aio)
 		return -ENOMEM;
 	aio->bdev = bdev;
+	aio->cache.bdev = bdev;
 	aio->event_fd = eventfd(0, EFD_CLOEXEC);
 	if (aio->event_fd < 0) {
 		ret = -errno;
@@ -96,6 +98,20 @@ static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request)
 	return iocb;
 }
 
+/* False: it has to be read from the disk. */
+static bool read_cached(struct lane_aio *aio, struct lane_request *request)
+{
+	int64_t moved = page_cache_has(&aio->cache, request) ? page_cache_read(&aio->cache, request) : 0;
+	struct lane_event *event;
+
+	if (moved == 0)
+		return false;
+	event = &aio->ready[aio->num_ready++];
+	event->request = request;
+	event->result = moved;
+	return true;
+}
+
 static int aio_submit(void *engine, struct lane_request **requests, unsigned int count)
 {
 	struct lane_aio *aio = engine;
@@ -103,9 +119,14 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 	unsigned int prepared = 0;
 	int taken;
 
+	if (count > 0 && aio->num_ready == 0 && read_cached(aio, requests[0]))
+		return 1;
 	if (count > 0 && requests[0]->op != LANE_FLUSH && requests[0]->op != LANE_ZERO)
 		want_context(aio, count);
 	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
+		/* What is to be had at once is not to hold up what is not. */
+		if (prepared > 0 && page_cache_has(&aio->cache, requests[prepared]))
+			break;
 		batch[prepared] = prepare(aio, requests[prepared]);
 		prepared++;
 	}

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -123,6 +125,87 @@ int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_req
 	}
 	return lane_sync_count_done(bdev, request, ret);
 }
+
+/* -- the page cache ------------------------------------------------------------------------------ */
+
+#ifndef __NR_cachestat
+#define __NR_cachestat 451 /* Linux 6.5; the number is the same everywhere but on alpha */
+#endif
+/* Where what is cached cannot be told, everything is said to be: then it is not asked any more. */
+#define MAX_MISSES 8u
+
+/* include/uapi/linux/mman.h, of Linux 6.5. */
+struct cachestat_range {
+	uint64_t offset, bytes;
+};
+
+struct cachestat {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/* Are the @pages pages from @offset on, a page's start, all in the cache? Touches none of them. */
+static bool is_resident(int fd, uint64_t offset, uint64_t pages)
+{
+	struct cachestat_range range = { offset, pages * KCOPYD_PAGE_BYTES };
+	struct cachestat stat;
+	unsigned char residency[256];
+	uint64_t resident = 0;
+	void *map;
+
+	if (syscall(__NR_cachestat, fd, &range, &stat, 0) == 0)
+		return stat.cached >= pages;
+	if (errno != ENOSYS || pages > sizeof(residency))
+		return false;
+	map = mmap(NULL, range.bytes, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+	if (map == MAP_FAILED)
+		return false;
+	if (mincore(map, range.bytes, residency) == 0)
+		while (resident < pages && residency[resident] & 1)
+			resident++;
+	munmap(map, range.bytes);
+	return resident == pages;
+}
+
+bool page_cache_has(const struct page_cache *cache, const struct lane_request *request)
+{
+	const struct block_device *bdev = cache->bdev;
+	uint64_t start = request->offset + request->done, end = request->offset + request->bytes;
+
+	/* Only of files that are just read: what was written is to be read from the disk, if anybody wants to see it. */
+	if (request->op != LANE_READ || bdev->is_block || bdev->can_write || cache->misses >= MAX_MISSES)
+		return false;
+	/* One that pages are larger for. */
+	if (sysconf(_SC_PAGESIZE) != (long)KCOPYD_PAGE_BYTES)
+		return false;
+	start -= start % KCOPYD_PAGE_BYTES;
+	if (end > bdev->bytes)
+		end = bdev->bytes;
+	if (end <= start)
+		return false;
+	return is_resident(bdev->buffered_fd, start, (end - start + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES);
+}
+
+int64_t page_cache_read(struct page_cache *cache, const struct lane_request *request)
+{
+	const struct block_device *bdev = cache->bdev;
+	uint64_t left = request->bytes - request->done, start = request->offset + request->done, moved, past;
+	struct iovec iov = { request->buffer + request->done, left };
+	ssize_t ret = preadv2(bdev->buffered_fd, &iov, 1, (off_t)start, RWF_NOWAIT);
+
+	if (ret <= 0) {
+		cache->misses++;
+		return 0;
+	}
+	moved = (uint64_t)ret;
+	if (moved == left || start + moved >= bdev->bytes)
+		return ret;
+	/* Somebody was faster to drop it. */
+	cache->misses++;
+	past = (start + moved) % bdev->direct_align;
+	return past < moved ? (int64_t)(moved - past) : 0;
+}
+
+/* -- the engine ---------------------------------------------------------------------------------- */
 
 int lane_sync_create(const struct block_device *bdev, void **engine)
 {

@@ -38,9 +38,10 @@ struct lane_uring {
 	const struct block_device *bdev; /* borrowed */
 	int event_fd;			 /* owned: wakes. With a ring, polled by it and never read */
 	struct ring ring;
-	bool is_refused;	 /* no ring is to be had: blocking calls do it all, one by one */
-	bool is_used;		 /* something was transferred */
-	bool is_polling;	 /* the ring has the poll of the eventfd */
+	bool is_refused; /* no ring is to be had: blocking calls do it all, one by one */
+	bool is_used;	 /* something was transferred */
+	bool is_polling; /* the ring has the poll of the eventfd */
+	struct page_cache cache;
 	struct lane_event ready; /* what a blocking call finished, not yet reaped; request NULL: none */
 };
 
@@ -190,6 +191,7 @@ int lane_uring_create(const struct block_device *bdev, void **engine)
 	if (!uring)
 		return -ENOMEM;
 	uring->bdev = bdev;
+	uring->cache.bdev = bdev;
 	uring->ring.fd = -1;
 	uring->event_fd = eventfd(0, EFD_CLOEXEC);
 	if (uring->event_fd < 0) {
@@ -256,15 +258,33 @@ static void execute(struct lane_uring *uring, struct lane_request *request)
 	uring->ready.result = lane_sync_execute(uring->bdev, request);
 }
 
+/* False: it has to be read from the disk. */
+static bool read_cached(struct lane_uring *uring, struct lane_request *request)
+{
+	int64_t moved = page_cache_has(&uring->cache, request) ? page_cache_read(&uring->cache, request) : 0;
+
+	if (moved == 0)
+		return false;
+	uring->ready.request = request;
+	uring->ready.result = moved;
+	return true;
+}
+
 static int uring_submit(void *engine, struct lane_request **requests, unsigned int count)
 {
 	struct lane_uring *uring = engine;
 	unsigned int taken = 0;
 
+	if (count > 0 && !uring->ready.request && read_cached(uring, requests[0]))
+		return 1;
 	if (count > 0 && is_transfer(requests[0]))
 		want_ring(uring, requests[0], count);
-	while (taken < count && uring->ring.unsubmitted < LANE_URING_DEPTH && is_asynchronous(uring, requests[taken]))
+	while (taken < count && uring->ring.unsubmitted < LANE_URING_DEPTH && is_asynchronous(uring, requests[taken])) {
+		/* What is to be had at once is not to hold up what is not. */
+		if (taken > 0 && page_cache_has(&uring->cache, requests[taken]))
+			break;
 		add(uring, requests[taken++]);
+	}
 	if (taken > 0 || count == 0 || uring->ready.request || is_asynchronous(uring, requests[0]))
 		return (int)taken;
 	/* One blocking call, then its completion: the next may find others to overlap with. */
