@@ -606,24 +606,26 @@ cached() {
 	need_tool fincore strace
 	need_plain_build
 	strace -o /dev/null true 2>/dev/null || skip_because 'nothing may be traced here'
-	local before
-	random_file source 8388608
+	local before after
+	random_file source 16777216
 	sync source
 	dd if=source iflag=nocache count=0 status=none
 	(($(cached source) == 0)) || skip_because 'this file system keeps what it has in its cache'
 	# Nothing is cached: nothing is taken from there, and nothing is left there.
 	strace -f -o trace "$KCOPY" -q source cold || fail 'cold'
 	! grep -q 'preadv2(' trace
-	assert_same source 0 cold 0 8388608
+	assert_same source 0 cold 0 16777216
 	dd if=source iflag=nocache count=0 status=none
 	# The middle is, in part.
-	dd if=source of=/dev/null bs=4096 skip=300 count=900 status=none
+	dd if=source of=/dev/null bs=4096 skip=300 count=2400 status=none
 	before=$(cached source)
-	((before >= 900 && before < 2048))
+	((before >= 2400 && before < 4096))
 	strace -f -o trace "$KCOPY" -q source warm || fail 'warm'
 	grep -q 'preadv2(.*RWF_NOWAIT' trace
-	((before == $(cached source))) || fail "$before pages were cached, $(cached source) are now"
-	assert_same source 0 warm 0 8388608
+	after=$(cached source)
+	# The kernel may want some back at any time.
+	((after <= before && after > before / 2)) || fail "$before pages were cached, $after are now"
+	assert_same source 0 warm 0 16777216
 }
 
 @test "what was written to a source file and is not on the disk yet is copied" {

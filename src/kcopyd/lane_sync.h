@@ -30,13 +30,14 @@ struct page_cache {
 	unsigned int misses;		 /* what was said to be cached, and was not */
 };
 
-/* Is all that is left of @request a read of what is in the page cache, so that it need not be read from the disk? */
-bool page_cache_has(const struct page_cache *cache, const struct lane_request *request);
-
 /*
- * Takes it from there, and nothing that is not there: bytes moved, at least one and what direct I/O can go on behind; or
- * 0.
+ * How much of what is left of @request, from its start on, is in the page cache, so that it need not be read from the disk:
+ * bytes, enough to be worth it, which direct I/O can go on behind; or 0, and @direct is how much had better be read from
+ * the disk.
  */
-int64_t page_cache_read(struct page_cache *cache, const struct lane_request *request);
+uint64_t page_cache_has(const struct page_cache *cache, const struct lane_request *request, uint64_t *direct);
+
+/* Takes those @bytes from there, and nothing that is not there: bytes moved, as above; or 0. */
+int64_t page_cache_read(struct page_cache *cache, const struct lane_request *request, uint64_t bytes);
 
 #endif

@@ -224,7 +224,8 @@ static bool is_asynchronous(const struct lane_uring *uring, const struct lane_re
 	       device_is_aligned(uring->bdev, request->offset + request->done, request->bytes - request->done);
 }
 
-static void add(struct lane_uring *uring, struct lane_request *request)
+/* @bytes: of what is left, the first ones; the lane goes on behind them. */
+static void add(struct lane_uring *uring, struct lane_request *request, uint64_t bytes)
 {
 	struct io_uring_sqe *sqe = ring_add(&uring->ring);
 
@@ -232,7 +233,7 @@ static void add(struct lane_uring *uring, struct lane_request *request)
 	sqe->fd = uring->bdev->fd;
 	sqe->off = request->offset + request->done;
 	sqe->addr = (uintptr_t)(request->buffer + request->done);
-	sqe->len = (uint32_t)(request->bytes - request->done);
+	sqe->len = (uint32_t)bytes;
 	sqe->user_data = (uintptr_t)request;
 }
 
@@ -258,34 +259,42 @@ static void execute(struct lane_uring *uring, struct lane_request *request)
 	uring->ready.result = lane_sync_execute(uring->bdev, request);
 }
 
-/* False: it has to be read from the disk. */
-static bool read_cached(struct lane_uring *uring, struct lane_request *request)
+/* 1: it was; 0: not before what is ready was reaped; -1: it has to be read from the disk. */
+static int read_cached(struct lane_uring *uring, struct lane_request *request)
 {
-	int64_t moved = page_cache_has(&uring->cache, request) ? page_cache_read(&uring->cache, request) : 0;
+	uint64_t direct, bytes = page_cache_has(&uring->cache, request, &direct);
+	int64_t moved;
 
+	if (bytes == 0)
+		return -1;
+	if (uring->ready.request)
+		return 0;
+	moved = page_cache_read(&uring->cache, request, bytes);
 	if (moved == 0)
-		return false;
+		return -1;
 	uring->ready.request = request;
 	uring->ready.result = moved;
-	return true;
+	return 1;
 }
 
 static int uring_submit(void *engine, struct lane_request **requests, unsigned int count)
 {
 	struct lane_uring *uring = engine;
 	unsigned int taken = 0;
+	uint64_t direct;
+	int ret = count > 0 ? read_cached(uring, requests[0]) : 0;
 
-	if (count > 0 && !uring->ready.request && read_cached(uring, requests[0]))
-		return 1;
-	if (count > 0 && is_transfer(requests[0]))
+	if (ret >= 0)
+		return ret;
+	if (is_transfer(requests[0]))
 		want_ring(uring, requests[0], count);
 	while (taken < count && uring->ring.unsubmitted < LANE_URING_DEPTH && is_asynchronous(uring, requests[taken])) {
 		/* What is to be had at once is not to hold up what is not. */
-		if (taken > 0 && page_cache_has(&uring->cache, requests[taken]))
+		if (page_cache_has(&uring->cache, requests[taken], &direct) && taken > 0)
 			break;
-		add(uring, requests[taken++]);
+		add(uring, requests[taken++], direct);
 	}
-	if (taken > 0 || count == 0 || uring->ready.request || is_asynchronous(uring, requests[0]))
+	if (taken > 0 || uring->ready.request || is_asynchronous(uring, requests[0]))
 		return (int)taken;
 	/* One blocking call, then its completion: the next may find others to overlap with. */
 	execute(uring, requests[0]);
