@@ -297,6 +297,7 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 		chunk_extent_told(chunk, done);
 		break;
 	case CHUNK_READING:
+		*job->env->reading -= chunk->num_pages;
 		chunk_read_done(chunk, done);
 		break;
 	case CHUNK_NARROWING:
@@ -413,12 +414,24 @@ bool job_take_orphan(struct lane_request *request)
 
 /* -- starting ------------------------------------------------------------------------------------ */
 
+/*
+ * Not all of the reserve is read into at once: devices complete what they have got in batches, so that chunks which were read
+ * together are then written together, and each side waits for the other. A read that failed is not counted any more: it
+ * may wait for its retries.
+ */
+static bool has_turn_to_read(const struct job *job, unsigned int pages)
+{
+	return *job->env->reading == 0 || *job->env->reading + pages <= job->env->most_reading;
+}
+
 /* Pages for the next chunk, in sectors; 0: not now. */
 static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 {
 	unsigned int want, min;
 
 	want = (unsigned int)((most + PAGE_SECTORS - 1) / PAGE_SECTORS);
+	if (!has_turn_to_read(job, want))
+		return 0;
 	/*
 	 * A job that has chunks in flight waits for a whole run: it will come. One that has none takes what there is, so that
 	 * those who hold the rest cannot keep it from going on.
@@ -428,6 +441,7 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	if (!chunk->num_pages)
 		return 0;
 	chunk->buffer = pages_address(job->env->pages, chunk->first_page);
+	*job->env->reading += chunk->num_pages;
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
