@@ -11,6 +11,7 @@
 #include "jobs.h"
 #include "log.h"
 #include "options.h"
+#include "remote.h"
 #include "signals.h"
 #include "supervise.h"
 
@@ -54,6 +55,14 @@ static void run(const struct options *options, struct clone_result *result)
 		clone_run(options, result);
 }
 
+/* Nothing is copied. */
+static void run_remote(const struct options *options, struct clone_result *result)
+{
+	if (remote_command(options->remote, &options->speed) == 0)
+		result->status = 0;
+	result->signal = signals_pending();
+}
+
 int main(int argc, char **argv)
 {
 	struct clone_result result = { .status = CLONE_REFUSED };
@@ -69,7 +78,10 @@ int main(int argc, char **argv)
 			log_set_level(LOG_QUIET);
 		else if (options.is_verbose)
 			log_set_level(LOG_VERBOSE);
-		run(&options, &result);
+		if (options.remote)
+			run_remote(&options, &result);
+		else
+			run(&options, &result);
 		break;
 	case OPTIONS_DONE:
 		result.status = 0;
