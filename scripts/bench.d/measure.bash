@@ -78,10 +78,10 @@ run_once() {
 	[[ $elapsed =~ ^[1-9][0-9]*$ ]] || die "row '$row': no time from ${label[$1]}"
 }
 
-# run_short NAME: the same without a process group, for what takes milliseconds.
+# run_short NAME: the same for what takes milliseconds: without a process group, and without warm memory, since that
+# leaves cold processor caches.
 run_short() {
 	local begin end
-	memory_warm
 	now begin
 	"run_$1" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null 3>&- || failed "${label[$1]}"
 	now end
