@@ -89,14 +89,17 @@ run_short() {
 	used=0
 }
 
-# contest ROUNDS [RUNNER]: each round is of every contestant once, and starts with another one. prepare, which a row may
-# define, is called before each run and not measured.
+# contest ROUNDS [RUNNER]: each round is of every contestant once. It begins with another one than the round before, and
+# goes the other way round, so that nobody always comes after the same one. prepare, which a row may define, is called
+# before each run and not measured; then the disk below has a moment to finish what the last one has left it.
 contest() {
-	local n=$1 runner=${2:-run_once} round i name count=${#contestants[@]}
+	local n=$1 runner=${2:-run_once} round i at name count=${#contestants[@]}
 	for ((round = 0; round < n; round++)); do
 		for ((i = 0; i < count; i++)); do
-			name=${contestants[(i + round) % count]}
+			((at = (round % 2 ? 2 * count - 1 - i : i) + round))
+			name=${contestants[at % count]}
 			prepare "$name"
+			[[ $runner != run_once ]] || sleep 0.3
 			"$runner" "$name"
 			times[$name]+=" $elapsed"
 			cpu[$name]+=" $used"

@@ -73,9 +73,9 @@ claim_cache() {
 mebi=$(awk 'BEGIN { printf "%.12g", 1 / 1048576 }')
 
 row_cold() {
-	local source destination
+	local source destination size=$((quick ? mib : mib / 2))
 	has fincore || return 0
-	random_source "$mib"
+	random_source "$size"
 	uncache "$source" || {
 		skipped "the file system at $place keeps files in memory"
 		return 0
@@ -88,9 +88,9 @@ row_cold() {
 	dd_contestant
 	prepare kcopy
 	run_once kcopy
-	same "$source" "$destination" "$mib"
+	same "$source" "$destination" "$size"
 	contest "$rounds"
-	heading "$mib MiB, file to new file, nothing in the page cache"
+	heading "$size MiB, file to new file, nothing in the page cache"
 	claim nbdcopy faster 1.3
 	claim cp
 	claim qemu
@@ -100,11 +100,11 @@ row_cold() {
 }
 
 row_cached() {
-	local source destination
+	local source destination size=$((quick ? mib : mib / 2))
 	has fincore || return 0
-	random_source "$mib"
+	random_source "$size"
 	cat "$source" >/dev/null
-	(($(cached "$source") == mib << 20)) || {
+	(($(cached "$source") == size << 20)) || {
 		skipped 'not enough memory to have the source in the page cache'
 		return 0
 	}
@@ -116,9 +116,9 @@ row_cached() {
 	dd_contestant
 	prepare kcopy
 	run_once kcopy
-	same "$source" "$destination" "$mib"
+	same "$source" "$destination" "$size"
 	contest "$rounds"
-	heading "$mib MiB, file to new file, the source in the page cache"
+	heading "$size MiB, file to new file, the source in the page cache"
 	claim nbdcopy faster 1.0
 	claim cp
 	claim qemu
@@ -132,17 +132,18 @@ allocated() {
 	awk -v blocks="$(stat -c %b -- "$1")" 'BEGIN { printf "%.3f", blocks / 2048 }'
 }
 
-# source_reads TRACE: how many MiB were read from $source, by strace's log of a copy.
+# can_trace_reads: perf, and the tracepoint of file systems' direct I/O. strace does not see what goes through io_uring.
+can_trace_reads() {
+	{ there perf && perf stat -e iomap:iomap_dio_complete true; } >/dev/null 2>&1
+}
+
+# source_reads: a copy, and how many MiB of $source were read for it, past the page cache or into it.
 source_reads() {
-	awk -v path="<$source>" '
-		/io_submit/ {
-			n = split($0, part, "aio_data=")
-			for (i = 2; i <= n; i++)
-				if (index(part[i], path) && part[i] ~ /IOCB_CMD_PREAD/ && match(part[i], /aio_nbytes=[0-9]+/))
-					bytes += substr(part[i], RSTART + 11, RLENGTH - 11)
-		}
-		/ p?read(v|v2|64)?\(/ && index($0, path) && $NF ~ /^[0-9]+$/ { bytes += $NF }
-		END { printf "%.3f", bytes / 1048576 }' "$1"
+	prepare kcopy
+	work perf record -q -a -e iomap:iomap_dio_complete --filter "ino==$(stat -c %i "$source")" -o "$place/perf" -- \
+		"$kcopy" -q "$source" "$destination" || failed 'kcopy under perf record'
+	perf script -i "$place/perf" 2>/dev/null |
+		awk -v cached="$(cached "$source")" '$NF > 0 { bytes += $NF } END { printf "%.3f", (bytes + cached) / 1048576 }'
 }
 
 # sparse_same: the pieces, and what is around them, are in the copy; all of it would take longer than the copy.
@@ -187,12 +188,10 @@ row_sparse() {
 	least=$(printf '%s\n' "$(allocated "$source")" "${blocks[nbdcopy]:-}" "${blocks[cp]}" "${blocks[qemu]:-}" | sort -g | grep -m 1 .)
 	result 'allocated by kcopy' MiB "${blocks[kcopy]}" '' '' told ''
 	result 'allocated by kcopy' MiB "${blocks[kcopy]}" 'the least that one of them allocates, or the source has' "$least" atmost 1
-	if there strace; then
-		prepare kcopy
-		work strace -f -y -o "$place/trace" "$kcopy" -q "$source" "$destination" || failed 'kcopy under strace'
-		result 'read from the source: no more than its data' MiB "$(source_reads "$place/trace")" '' '' value "$((piece * pieces))"
+	if can_trace_reads; then
+		result 'read from the source: no more than its data' MiB "$(source_reads)" '' '' value "$((piece * pieces))"
 	else
-		skipped 'needs strace' 'read from the source'
+		skipped "needs perf (${package[perf]}) and the tracepoint iomap_dio_complete" 'read from the source'
 	fi
 }
 

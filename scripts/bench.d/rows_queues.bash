@@ -32,9 +32,8 @@ row_jobs() {
 	contestant kcopy kcopy
 	run_kcopy() { "$kcopy" -q --jobs="$place/jobs" && sync "$destination"; }
 	if there fio; then
-		# So many requests kcopy's lanes have in flight.
-		jobs_depth=$(awk '/define LANE_AIO_DEPTH/ { print $3 + 0 }' "$here/../src/kcopyd/lane_aio.h")
-		: "${jobs_depth:=64}"
+		# So many requests a lane of kcopy's has in flight.
+		jobs_depth=64
 		fio_memory_choose
 		for batch in 1 16; do
 			contestant "fio$batch" "fio 4k randread + randwrite at once: iodepth=$jobs_depth, in batches of $batch, fsync"
@@ -275,7 +274,7 @@ written() {
 
 # A device of 1 TiB, so that there are no holes to pass over; and zeros are written, if that can be asked for.
 row_memory1T() {
-	local source destination kib never=() part=$((quick ? 512 : 2048))
+	local source destination kib never=() part=$((quick ? 256 : 2048))
 	has nbdkit nbdfuse || return 0
 	truncate -s 1T "$place/source" || {
 		skipped 'no file of 1 TiB on this file system'

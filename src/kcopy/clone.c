@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clone_copy.h"
+#include "disk.h"
 #include "log.h"
 #include "plan.h"
 #include "refresh.h"
@@ -60,6 +61,20 @@ static unsigned int choose_pages(const struct clone *clone)
 	if (needed < 2 * block_pages)
 		needed = 2 * block_pages;
 	return needed < clone->options->pages ? (unsigned int)needed : clone->options->pages;
+}
+
+/*
+ * Not unless the user says so: a head that moves to and fro between two places reads less than half as fast, and of what
+ * changes meanwhile not all would get the same.
+ */
+static uint64_t choose_max_lag(const struct clone *clone)
+{
+	const struct operand *source = &clone->guard.operands[0];
+
+	if (clone->options->max_lag == KCOPYD_LAG_AUTO && clone->guard.has_source &&
+	    (source->may_change || disk_is_rotational(source->is_block ? source->rdev : source->file_dev)))
+		return 0;
+	return clone->options->max_lag;
 }
 
 static void tell_plan(const struct clone *clone, unsigned int pages)
@@ -123,7 +138,9 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
+	kcopyd_client_set_max_lag(clone->client, choose_max_lag(clone));
 	clone_stall_prepare(clone, pages);
+	clone_speed_open(clone);
 	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
@@ -258,7 +275,9 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
 		return false;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+	if (report_create(&clone->guard, clone->resume,
+			  (options->on_error == ON_ERROR_IGNORE ? REPORT_IGNORING : 0) |
+				  (options->has_json ? REPORT_KEEPING : 0),
 			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);
@@ -286,6 +305,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		return;
 	}
 	clone->options = options;
+	clone->remote_fd = -1;
 	clone->begin_ms = now_ms();
 	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (clone->done_fd < 0) {
@@ -294,6 +314,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		goto out;
 	}
 	is_begun = run_copy(clone, result);
+	clone_speed_close(clone);
 	result->signal = signals_pending();
 	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);

@@ -22,6 +22,11 @@ static unsigned int policy_flags(enum on_error policy)
 	return KCOPYD_DROP_FAILED;
 }
 
+static unsigned int sparse_flags(const struct clone *clone)
+{
+	return clone->options->writes_zeros ? 0 : KCOPYD_SPARSE;
+}
+
 bool clone_has_failed(const struct clone *clone, unsigned int number)
 {
 	return atomic_load(&clone->write_err) >> (number - 1) & 1;
@@ -69,11 +74,12 @@ void clone_wait(struct clone *clone)
 	struct pollfd fds[] = {
 		{ .fd = clone->done_fd, .events = POLLIN },
 		{ .fd = clone->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
+		{ .fd = clone->remote_fd, .events = POLLIN },
 	};
 	uint64_t done_bytes, total_bytes, count;
 
 	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
-	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {
 		clone->is_cancelled = true;
@@ -85,6 +91,7 @@ void clone_wait(struct clone *clone)
 		(void)!read(clone->done_fd, &count, sizeof(count));
 	report_print_news(clone->report);
 	clone_stall_tick(clone);
+	clone_speed_tick(clone);
 	report_ask_progress(clone->report, &done_bytes, &total_bytes);
 	progress_update(&clone->progress, done_bytes, total_bytes, clone->is_flushing);
 }
@@ -137,6 +144,7 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 	/* What could be read once and cannot now is not to be lost: such a block is written as a whole, or not at all. */
 	if (piece->is_partial && is_ignoring(clone))
 		flags = KCOPYD_DROP_FAILED;
+	flags |= sparse_flags(clone);
 	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, flags, job_done, job);
 	if (ret)
 		atomic_store(&job->state, JOB_FREE);
@@ -224,8 +232,8 @@ static int zero_all(struct clone *clone)
 
 		clone_job_begin(clone, job);
 		clone_job_add(clone, job, number, 0, clone->guard.operands[number].region.count);
-		error = kcopyd_zero(clone->client, 1, job->dests, policy_flags(clone->options->on_error), job_done,
-				    job);
+		error = kcopyd_zero(clone->client, 1, job->dests,
+				    policy_flags(clone->options->on_error) | sparse_flags(clone), job_done, job);
 		if (error == 0) {
 			running++;
 			continue;

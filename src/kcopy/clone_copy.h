@@ -74,6 +74,8 @@ struct clone {
 	uint64_t begin_ms;				 /* CLOCK_MONOTONIC */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
 	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
+	struct speed speed;				 /* what holds now */
+	int remote_fd;					 /* who wants another one is heard there; -1: nobody is */
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);
@@ -127,6 +129,16 @@ void clone_map_save(struct clone *clone, uint32_t numbers);
 
 /* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
 void clone_map_tick(struct clone *clone);
+
+/* -- clone_speed.c ------------------------------------------------------------------------------- */
+
+/* Before the first job: the limit and the throttle; from here on others can be asked for. */
+void clone_speed_open(struct clone *clone);
+
+/* Does what was asked for since. Often called. */
+void clone_speed_tick(struct clone *clone);
+
+void clone_speed_close(struct clone *clone);
 
 /* -- clone_stall.c ------------------------------------------------------------------------------- */
 

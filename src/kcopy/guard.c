@@ -15,7 +15,7 @@
 /* As far as what has no UUID is compared. */
 #define SAME_BYTES 65536u
 
-static bool is_refused(const struct guard *guard)
+bool guard_is_refused(const struct guard *guard)
 {
 	if (guard->is_unexpected || guard->is_interrupted || guard->is_unreportable)
 		return true;
@@ -38,7 +38,7 @@ static void ask_busy(struct guard *guard)
 
 /* -- locks --------------------------------------------------------------------------------------- */
 
-static void tell_lock(struct operand *operand, const struct lock_wish *wish)
+void guard_tell_lock(struct operand *operand, const struct lock_wish *wish)
 {
 	char *printable = wish->whole_path ? text_printable(wish->whole_path) : NULL, *holder = NULL;
 	const char *path = printable ? printable : "its disk";
@@ -86,7 +86,7 @@ static void lock_disks(struct guard *guard)
 		if (ret)
 			operand_problem(whose[i], "%s", strerror(-ret));
 		else
-			tell_lock(whose[i], &wishes[i]);
+			guard_tell_lock(whose[i], &wishes[i]);
 		guard->is_interrupted |= wishes[i].error == -EINTR;
 		free(wishes[i].whole_path);
 	}
@@ -190,8 +190,14 @@ static void check_overlap(struct guard *guard)
 			check_pair(&guard->operands[i], &guard->operands[j]);
 }
 
+void guard_place(struct guard *guard)
+{
+	place_all(guard);
+	check_overlap(guard);
+}
+
 /* What we say must not end up on what we copy: kcopy a b 2>b */
-static void check_output(struct operand *operand)
+void guard_check_output(struct operand *operand)
 {
 	static const char *const names[] = { [STDOUT_FILENO] = "output", [STDERR_FILENO] = "error" };
 
@@ -390,9 +396,9 @@ static void check_contents(struct guard *guard)
 
 static void prepare_all(struct guard *guard)
 {
-	for (unsigned int i = 1; i <= guard->num_dests && !is_refused(guard); i++)
+	for (unsigned int i = 1; i <= guard->num_dests && !guard_is_refused(guard); i++)
 		operand_prepare(&guard->operands[i]);
-	if (is_refused(guard))
+	if (guard_is_refused(guard))
 		guard_undo(guard);
 }
 
@@ -426,7 +432,7 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	check_overlap(guard);
 	guard_check_use(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
-		check_output(&guard->operands[i]);
+		guard_check_output(&guard->operands[i]);
 	return 0;
 }
 
@@ -436,9 +442,9 @@ int guard_check(struct guard *guard)
 
 	if (!guard->is_interrupted)
 		check_contents(guard);
-	if (!is_refused(guard) && !guard->options->is_dry)
+	if (!guard_is_refused(guard) && !guard->options->is_dry)
 		prepare_all(guard);
-	if (is_refused(guard)) {
+	if (guard_is_refused(guard)) {
 		log_verdict("nothing was written");
 		return -EINVAL;
 	}

@@ -210,20 +210,22 @@ static char *describe_use(const struct guard *guard, struct operand *operand)
 }
 
 /* A destination file grows, and what stands on it has it all. */
-static struct io_region region_of(const struct operand *operand)
+static struct io_region region_of(const struct operand *operand, bool is_source)
 {
 	struct io_region region = operand->region;
 
-	if (operand->number > 0 && !operand->is_block) {
+	if (!is_source && !operand->is_block) {
 		region.sector = 0;
 		region.count = ALL_SECTORS;
 	}
 	return region;
 }
 
-static void check_destination(const struct guard *guard, struct operand *operand, const struct alias_loops *loops)
+/* @loops: of regions, the operand's is the @index-th. */
+static void check_destination(const struct guard *guard, struct operand *operand, const struct alias_loops *loops,
+			      unsigned int index)
 {
-	struct io_region region = region_of(operand);
+	struct io_region region = region_of(operand, false);
 	char *use = describe_use(guard, operand), *advice;
 	int ret;
 
@@ -234,7 +236,7 @@ static void check_destination(const struct guard *guard, struct operand *operand
 		free(use);
 		return;
 	}
-	ret = aliases_find(&region, loops, operand->number, &operand->aliases);
+	ret = aliases_find(&region, loops, index, &operand->aliases);
 	for (size_t i = 0; i < operand->aliases.num; i++)
 		look_at_alias(guard, operand, &operand->aliases.items[i]);
 	if (ret == 0)
@@ -249,8 +251,9 @@ static void check_destination(const struct guard *guard, struct operand *operand
 /* -- the source ---------------------------------------------------------------------------------- */
 
 /* @use: by whom, or NULL; freed here. @name: of what, if not of the source itself. */
-static void warn_of_writers(const struct operand *operand, const char *name, char *use)
+static void warn_of_writers(struct operand *operand, const char *name, char *use)
 {
+	operand->may_change |= use != NULL;
 	if (use && strcmp(use, "active swap") == 0)
 		log_warning("%s: %s%s%s and changes while it is read: the copy is of no use; swapoff it first",
 			    operand->name, name ? name : "", name ? " is " : "is ", use);
@@ -262,7 +265,7 @@ static void warn_of_writers(const struct operand *operand, const char *name, cha
 	free(use);
 }
 
-static void check_source(const struct operand *operand, const struct alias_loops *loops)
+static void check_source(struct operand *operand, const struct alias_loops *loops)
 {
 	struct aliases aliases;
 
@@ -282,12 +285,31 @@ void guard_check_use(struct guard *guard)
 	struct alias_loops loops;
 
 	for (unsigned int i = 0; i <= guard->num_dests; i++)
-		regions[i] = region_of(&guard->operands[i]);
+		regions[i] = region_of(&guard->operands[i], i == 0);
 	alias_ask_loops(regions, guard->num_dests + 1, &loops);
 	if (guard->has_source && guard->operands[0].region.bdev)
 		check_source(&guard->operands[0], &loops);
 	for (unsigned int i = 1; i <= guard->num_dests; i++)
 		if (guard->operands[i].region.bdev)
-			check_destination(guard, &guard->operands[i], &loops);
+			check_destination(guard, &guard->operands[i], &loops, i);
+	alias_free_loops(&loops);
+}
+
+void guard_check_destination(const struct guard *guard, struct operand *operand)
+{
+	struct io_region region = region_of(operand, false);
+	struct alias_loops loops;
+
+	alias_ask_loops(&region, 1, &loops);
+	check_destination(guard, operand, &loops, 0);
+	alias_free_loops(&loops);
+}
+
+void guard_check_source(struct operand *operand)
+{
+	struct alias_loops loops;
+
+	alias_ask_loops(&operand->region, 1, &loops);
+	check_source(operand, &loops);
 	alias_free_loops(&loops);
 }

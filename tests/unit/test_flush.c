@@ -42,6 +42,7 @@ void operand_problem(struct operand *operand, const char *format, ...)
 	(void)format;
 	operand->is_bad = true;
 }
+
 int operand_flush_name(struct operand *operand)
 {
 	return operand->leaf ? -EIO : 0;
