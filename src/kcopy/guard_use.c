@@ -210,11 +210,11 @@ static char *describe_use(const struct guard *guard, struct operand *operand)
 }
 
 /* A destination file grows, and what stands on it has it all. */
-static struct io_region region_of(const struct operand *operand)
+static struct io_region region_of(const struct operand *operand, bool is_source)
 {
 	struct io_region region = operand->region;
 
-	if (operand->number > 0 && !operand->is_block) {
+	if (!is_source && !operand->is_block) {
 		region.sector = 0;
 		region.count = ALL_SECTORS;
 	}
@@ -225,7 +225,7 @@ static struct io_region region_of(const struct operand *operand)
 static void check_destination(const struct guard *guard, struct operand *operand, const struct alias_loops *loops,
 			      unsigned int index)
 {
-	struct io_region region = region_of(operand);
+	struct io_region region = region_of(operand, false);
 	char *use = describe_use(guard, operand), *advice;
 	int ret;
 
@@ -285,7 +285,7 @@ void guard_check_use(struct guard *guard)
 	struct alias_loops loops;
 
 	for (unsigned int i = 0; i <= guard->num_dests; i++)
-		regions[i] = region_of(&guard->operands[i]);
+		regions[i] = region_of(&guard->operands[i], i == 0);
 	alias_ask_loops(regions, guard->num_dests + 1, &loops);
 	if (guard->has_source && guard->operands[0].region.bdev)
 		check_source(&guard->operands[0], &loops);
@@ -297,7 +297,7 @@ void guard_check_use(struct guard *guard)
 
 void guard_check_destination(const struct guard *guard, struct operand *operand)
 {
-	struct io_region region = region_of(operand);
+	struct io_region region = region_of(operand, false);
 	struct alias_loops loops;
 
 	alias_ask_loops(&region, 1, &loops);
