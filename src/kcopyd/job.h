@@ -4,7 +4,8 @@
  * states and the error accounting. Everything here belongs to the client's thread, unless it says otherwise.
  *
  * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is
- * submitted until the last of its writes is settled: completed, or failed for good.
+ * submitted until the last of its writes is settled: completed, or failed for good. With KCOPYD_SPARSE one is ASKING, with
+ * no sectors, while its source is asked for the next hole; and a part of a hole is a chunk without pages, WRITING at once.
  */
 #ifndef KCOPYD_JOB_H
 #define KCOPYD_JOB_H

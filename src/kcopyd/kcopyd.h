@@ -249,7 +249,8 @@ int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int n
  * when it comes to them), and what was read is looked at. On each destination they are zeroed by calls that guarantee that
  * zeros are read back: on a block device the write-zeroes command, which may unmap and never discards; in a file a hole is
  * made, or left as it is. Runs that are too short for it, and what a device or file system cannot zero, are written, and so
- * are all zeros for a zoned device. Without the flag everything is read and written.
+ * are all zeros for a zoned device. In a copy, what fails is told as a write, whichever way it was tried. Without the
+ * flag everything is read and written.
  */
 
 /* Zeroes each of @dests: as kcopyd_copy(), without a source. Takes no pages. Without KCOPYD_SPARSE zeros are written. */
