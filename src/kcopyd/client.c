@@ -252,8 +252,9 @@ static void start_chunks(struct kcopyd_client *kc)
 			break;
 		if (!job_start_chunk(job, most)) {
 			if (pages_taken(kc->pages) > 0)
-				break;	 /* they will be put; nobody overtakes it */
-			job_starve(job); /* abandoned devices have them all */
+				break; /* they will be put; nobody overtakes it */
+			if (!job_starve(job))
+				break; /* abandoned devices have them all; what it has under way needs none */
 		}
 		requeue(kc, job);
 		if (!job_needs_pages(job))

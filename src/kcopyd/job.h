@@ -98,8 +98,11 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
-void job_starve(struct job *job);
+/*
+ * No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. False: not yet, something of it that
+ * needs no pages is still in flight.
+ */
+bool job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */
 void job_timer_due(struct job *job, struct job_timer *timer);

@@ -281,8 +281,10 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 	return false;
 }
 
-void job_starve(struct job *job)
+bool job_starve(struct job *job)
 {
+	if (!list_is_empty(&job->in_flight))
+		return false;
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
 		uint32_t bit = (uint32_t)1 << dest;
 		const struct stream *stream = job->stream_of[dest];
@@ -299,6 +301,7 @@ void job_starve(struct job *job)
 		job_tell_error(job, KCOPYD_OP_WRITE, dest, &rest, -ENOBUFS);
 	}
 	job->is_ended = true;
+	return true;
 }
 
 void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)

@@ -70,7 +70,9 @@ static void the_other_gets_through_while_one_does_nothing(void **state)
 		assert_int_equal(world_start(world, START, COUNT, flags[i / 2], &outcome), 0);
 		script_wait_done(world->dests[1 - slow], 22);
 		/* What waits for it is no more than it may be behind: nothing of its own was read yet. */
+		pthread_mutex_lock(&world->dests[slow]->lock);
 		assert_true(world->dests[slow]->most_in_flight <= LAG);
+		pthread_mutex_unlock(&world->dests[slow]->lock);
 		assert_int_equal(script_count(world->source, LANE_READ), 22);
 		script_let_go(world->source);
 		script_wait_done(world->dests[1 - slow], PIECES);
