@@ -239,7 +239,41 @@ queue_default() {
 		echo 0 >"$queue/max_sectors_kb" ||
 			echo $(($(<"$queue/max_hw_sectors_kb") < 1280 ? $(<"$queue/max_hw_sectors_kb") : 1280)) >"$queue/max_sectors_kb"
 	} 2>/dev/null
+	! is_throttled "$1" || throttle "$1" 0
 	return 0
+}
+
+# throttle_file: the one of our control group that limits the bytes written to a device; fails if it has none.
+throttle_file() {
+	local controllers path file
+	while IFS=: read -r _ controllers path; do
+		case ,$controllers, in
+		*,blkio,*) file=/sys/fs/cgroup/blkio${path%/}/blkio.throttle.write_bps_device ;;
+		,,) file=/sys/fs/cgroup${path%/}/io.max ;;
+		*) continue ;;
+		esac
+		if [[ -w $file ]]; then
+			echo "$file"
+			# Without a number it would be, in a trap, the status before the trap.
+			return 0
+		fi
+	done </proc/self/cgroup
+	return 1
+}
+
+is_throttled() {
+	local file number
+	file=$(throttle_file) && number=$(cat "/sys/class/block/${1#/dev/}/dev") && grep -q "^$number " "$file"
+}
+
+# throttle LOOP BYTES: what we write to it, so many bytes a second; 0: as fast as it goes.
+throttle() {
+	local file number
+	file=$(throttle_file) && number=$(cat "/sys/class/block/${1#/dev/}/dev") || return
+	case $file in
+	*/io.max) echo "$number wbps=$( (($2)) && echo "$2" || echo max)" ;;
+	*) echo "$number $2" ;;
+	esac >"$file"
 }
 
 # queue_shallow LOOP: a request queue like a USB stick's: 4 requests of 120 KiB.
@@ -256,6 +290,15 @@ slow_new() {
 		serialize=all-requests delay-write="$3" || return
 	loop=$(loop_new "$file" --direct-io=on) || return
 	queue_shallow "$loop" && echo "$loop"
+}
+
+# throttled_new IMAGE BYTES: a loop device with a shallow queue over IMAGE that takes so many bytes a second. It is a
+# device over the one that is throttled: else requests would wait before the queue, and it would never be full.
+throttled_new() {
+	local below loop
+	throttle_file >/dev/null || return
+	below=$(loop_new "$1" --direct-io=on) && throttle "$below" "$2" || return
+	loop=$(loop_new "$below" --direct-io=on) && queue_shallow "$loop" && echo "$loop"
 }
 
 # devices_free DIR: everything above, wherever below DIR it was made; then DIR itself.

@@ -242,6 +242,32 @@ bad_source() {
 	assert_map map '0 2048 +'
 }
 
+@test "a destination whose flush hangs keeps no other's map from being saved, also when it is ended" {
+	need_loop
+	need_nbd
+	random_file source $MIB
+	filled_file image $MIB
+	gate_new slow image $((8 * MIB))
+	rm -f slow-flush.reached
+	: >slow-flush.gate
+	kcopy_start --map=map source copy1 "$loop" copy2
+	gate_wait slow-flush
+	poll "$KCOPY_TIMEOUT" grep -qiE '^0x0+ +0x0*100000 +[+]$' map.1
+	poll "$KCOPY_TIMEOUT" grep -qiE '^0x0+ +0x0*100000 +[+]$' map.3
+	assert_map map.2 '0 2048 ?'
+	[[ -e slow-flush.gate ]]
+	kill -KILL "$pid"
+	gate_open slow-flush
+	kcopy_wait
+	assert_map map.1 '0 2048 +'
+	assert_map map.2 '0 2048 ?'
+	assert_map map.3 '0 2048 +'
+	run kcopy --map=map source copy1 "$loop" copy2
+	assert_status 0
+	assert_same source 0 image 0 $MIB
+	assert_map map.2 '0 2048 +'
+}
+
 @test "destinations with gaps of their own: what several lack is read once, what one has is not written" {
 	need_loop
 	local source name before
@@ -590,8 +616,12 @@ half() {
 		mkfs.ext4 -q -F "$place"
 		fresh "$place"
 		refuses "$place: would overwrite its ext4 .*--force to do it anyway" --map=map source "$place"
+		# Who insists gets the source, not what the map claims.
 		run kcopy --force --map=map source "$place"
 		assert_status 0
+		assert_said "warning: $place: is not any more what its map map says: all of it is copied again"
+		assert_same source 0 "$place" 0 $((8 * MIB))
+		assert_map map '0 16384 +'
 		rm map
 	done
 }
@@ -631,6 +661,24 @@ half() {
 	mkfs.minix -n 14 "$loop" >/dev/null
 	fresh "$loop"
 	refuses "would overwrite its minix" --map=map source "$loop"
+}
+
+@test "with --force what was there before the copy began is no reason to begin again" {
+	need_loop
+	random_file source $((8 * MIB))
+	image_loop image $((8 * MIB))
+	run kcopy --map=map source "$loop"
+	assert_status 0
+	# Killed behind the first page; what tells of a CD is behind it.
+	set_map map '0 8 +' '8 16376 ?'
+	printf '\001CD001\001' | dd of=image bs=1 seek=32768 conv=notrunc status=none
+	fresh "$loop"
+	refuses "would overwrite its iso9660" --map=map source "$loop"
+	run kcopy --force --map=map source "$loop"
+	assert_status 0
+	assert_not_said 'any more'
+	assert_said '[^0-9]8 of them before'
+	assert_same source 0 image 0 $((8 * MIB))
 }
 
 # -- maps that cannot be saved -------------------------------------------------------------------

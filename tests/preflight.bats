@@ -564,7 +564,7 @@ disk_4k_new() {
 	file_system image 8M
 	loop=$(loop_new "$scratch/image")
 	mkdir mounted
-	mount "$loop" mounted
+	mount -o noatime "$loop" mounted # reading for the comparison must not change the image
 	filled_file mounted/swap 1048576 0
 	chmod 600 mounted/swap
 	mkswap -q mounted/swap

@@ -389,8 +389,8 @@ setup_test() {
 	swapon "$loop" || skip_because 'cannot swap here'
 	remember
 	run kcopy source "$loop"
-	swapoff "$loop"
 	assert_refused "$loop: .*in use: active swap"
+	swapoff "$loop"
 }
 
 # -- overlap -------------------------------------------------------------------------------------

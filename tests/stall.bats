@@ -75,6 +75,23 @@ assert_late() {
 	assert_same source 0 image 0 $((8 * MIB))
 }
 
+@test "a destination whose flush hangs is dropped with its map, and the others' maps do not wait for that" {
+	gate_open slow
+	rm -f slow-flush.reached
+	: >slow-flush.gate
+	kcopy_start --stall-timeout=4 --map=map source "$loop" copy
+	gate_wait slow-flush
+	poll "$KCOPY_TIMEOUT" grep -q '[+]$' map.2
+	! said dropped || fail 'too late to tell'
+	poll "$KCOPY_TIMEOUT" said "copy: 16384 sectors .*written and flushed"
+	gate_open slow-flush
+	kcopy_wait
+	assert_status 2
+	assert_said "$loop: FAILED: flush: Connection timed out; wrote"
+	! grep -q '[+]$' map.1
+	[[ $(grep -c '[+]$' map.2) -eq 1 ]]
+}
+
 # gate_source: a loop device $hanging with the contents of the source; reads from 4 MiB on wait until gate_open read.
 gate_source() {
 	nbd_file "$scratch/hanging" eval get_size="stat -c %s '$scratch/source'" \

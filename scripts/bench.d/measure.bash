@@ -3,8 +3,8 @@
 # shellcheck disable=SC2034,SC2154
 #
 # How scripts/bench measures and what it makes of it: times of contestants in interleaved rounds, medians, the lines of
-# the table and their JSON. Sourced by scripts/bench, which has set $results, $missed and $child; knows no
-# peer and no row.
+# the table and their JSON. Sourced by scripts/bench, which has set $missed, $child and what json_all tells; knows no peer
+# and no row.
 #
 # A contestant NAME is a function run_NAME, which does the work once, and what people call it: contestant NAME LABEL.
 # took_NAME, if there is one, prints how many microseconds of the run count, for one that tells it better than a clock.
@@ -12,6 +12,7 @@
 declare -A label times cpu
 contestants=()
 lines=()
+results=()
 
 # row_begin: nothing is left of the row before.
 row_begin() {
@@ -57,9 +58,16 @@ failed() {
 	die "row '$row': it failed: $*"
 }
 
+# memory_warm: in a virtual machine, memory that nobody has used for long is the host's first: who gets such pages pays
+# for it, 30 ms for 16 MiB. So a run finds pages, huge ones, that were in use just now.
+memory_warm() {
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 dd if=/dev/zero of=/dev/null bs=128M count=1 status=none
+}
+
 # run_once NAME: sets $elapsed (microseconds) and $used (the same of the processor).
 run_once() {
 	local begin end
+	memory_warm
 	now begin
 	work "run_$1" || failed "${label[$1]}"
 	now end
@@ -73,6 +81,7 @@ run_once() {
 # run_short NAME: the same without a process group, for what takes milliseconds.
 run_short() {
 	local begin end
+	memory_warm
 	now begin
 	"run_$1" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null 3>&- || failed "${label[$1]}"
 	now end
@@ -80,21 +89,17 @@ run_short() {
 	used=0
 }
 
-# memory_warm: in a virtual machine, memory that nobody has used for long is the host's first: who gets such pages pays
-# for it, 30 ms for 16 MiB. So a run finds pages, huge ones, that were in use just now.
-memory_warm() {
-	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 dd if=/dev/zero of=/dev/null bs=128M count=1 status=none
-}
-
-# contest ROUNDS [RUNNER]: each round is of every contestant once, and starts with another one. prepare, which a row may
-# define, is called before each run and not measured.
+# contest ROUNDS [RUNNER]: each round is of every contestant once. It begins with another one than the round before, and
+# goes the other way round, so that nobody always comes after the same one. prepare, which a row may define, is called
+# before each run and not measured; then the disk below has a moment to finish what the last one has left it.
 contest() {
-	local n=$1 runner=${2:-run_once} round i name count=${#contestants[@]}
+	local n=$1 runner=${2:-run_once} round i at name count=${#contestants[@]}
 	for ((round = 0; round < n; round++)); do
 		for ((i = 0; i < count; i++)); do
-			name=${contestants[(i + round) % count]}
+			((at = (round % 2 ? 2 * count - 1 - i : i) + round))
+			name=${contestants[at % count]}
 			prepare "$name"
-			memory_warm
+			[[ $runner != run_once ]] || sleep 0.3
 			"$runner" "$name"
 			times[$name]+=" $elapsed"
 			cpu[$name]+=" $used"
@@ -130,6 +135,17 @@ json_list() {
 	printf '[%s]' "$*"
 }
 
+json_all() {
+	local i
+	printf '{"kcopy": %s, "linux": %s, "processors": %s, "date": "%s", "rounds": %s, "mib": %s, "missing": %s, "rows": [\n' \
+		"$(json_string "$version")" "$(json_string "$(uname -r)")" "$(nproc)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+		"$rounds" "$mib" "$(missing_json)"
+	for ((i = 0; i < ${#results[@]}; i++)); do
+		printf '  %s%s\n' "${results[i]}" "$( ((i + 1 == ${#results[@]})) || echo ,)"
+	done
+	echo ']}'
+}
+
 # -- the table -----------------------------------------------------------------------------------
 
 # line WHAT VALUE RATIO TARGET VERDICT: one of the table; the row's name is before its first one only.
@@ -137,7 +153,19 @@ line() {
 	local name=$row
 	[[ ${#lines[@]} -eq 0 || ${lines[-1]%%$'\t'*} != "$row" ]] || name=
 	lines+=("$row"$'\t'"$1"$'\t'"$2"$'\t'"$3"$'\t'"$4"$'\t'"$5")
-	printf '%-9s %-68s %12s %7s  %-8s %s\n' "$name" "$1" "$2" "$3" "$4" "$5"
+	printf '%-9s %-84s %12s %7s  %-8s %s\n' "$name" "$1" "$2" "$3" "$4" "$5"
+}
+
+# markdown: the same as in README.md.
+markdown() {
+	local text value ratio goal verdict
+	echo '| what, and what it is compared with | median | ratio | target | reached |'
+	echo '| --- | --- | --- | --- | --- |'
+	for text in "${lines[@]}"; do
+		IFS=$'\t' read -r _ text value ratio goal verdict <<<"$text"
+		[[ $ratio$goal != -- || $value == - ]] || text="**$text**"
+		printf '| %s | %s | %s | %s | %s |\n' "$text" "$value" "$ratio" "${goal/>=/≥}" "${verdict/MISSED/**missed**}"
+	done | sed 's/<=/≤/; s/| - /|  /g; s/| - |$/|  |/'
 }
 
 # judge KCOPY OTHER RELATION TARGET: prints ratio, target and verdict. RELATION: 'faster' (other / kcopy is at least the

@@ -7,7 +7,7 @@
 
 # tool => package, as scripts/install-deps calls it
 declare -A package=([fio]=fio [nbdcopy]=libnbd-bin [nbdfuse]=libnbd-bin [nbdkit]=nbdkit [qemu-img]=qemu-utils
-	[ddrescue]=gddrescue [dc3dd]=dc3dd [dcfldd]=dcfldd [perf]=linux-perf [strace]=strace [fincore]=util-linux-extra
+	[ddrescue]=gddrescue [dc3dd]=dc3dd [dcfldd]=dcfldd [perf]=linux-perf [fincore]=util-linux-extra
 	[/usr/bin/time]=time)
 
 # there TOOL...: are all of them?
@@ -109,6 +109,7 @@ fio_microseconds() {
 # best twice more, and the best single time decides.
 fio_choose() {
 	local bs depth shapes=(256k:8 256k:32 512k:4 512k:8 512k:16 1M:2 1M:4 1M:8 1M:16 1M:32) shape best
+	(($# == 2)) || shapes=(256k:16 512k:8 1M:4 1M:8 1M:16)
 	((!quick)) || shapes=(512k:8 1M:4 1M:16)
 	fio_memory_choose
 	run_fio_try() { fio_copy "${fio_operands[@]}"; }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clone_copy.h"
+#include "disk.h"
 #include "log.h"
 #include "plan.h"
 #include "refresh.h"
@@ -62,6 +63,20 @@ static unsigned int choose_pages(const struct clone *clone)
 	return needed < clone->options->pages ? (unsigned int)needed : clone->options->pages;
 }
 
+/*
+ * Not unless the user says so: a head that moves to and fro between two places reads less than half as fast, and of what
+ * changes meanwhile not all would get the same.
+ */
+static uint64_t choose_max_lag(const struct clone *clone)
+{
+	const struct operand *source = &clone->guard.operands[0];
+
+	if (clone->options->max_lag == KCOPYD_LAG_AUTO && clone->guard.has_source &&
+	    (source->may_change || disk_is_rotational(source->is_block ? source->rdev : source->file_dev)))
+		return 0;
+	return clone->options->max_lag;
+}
+
 static void tell_plan(const struct clone *clone, unsigned int pages)
 {
 	const struct guard *guard = &clone->guard;
@@ -108,14 +123,6 @@ static void refresh(struct clone *clone, void (*fn)(const struct operand *operan
 			fn(&clone->guard.operands[number]);
 }
 
-/* The last word on the maps. */
-static void save_maps(struct clone *clone)
-{
-	if (!clone->resume)
-		return;
-	clone->is_unsaved = resume_save(clone->resume);
-}
-
 /* Pre-flight is over. 0, or -errno: nothing was written. */
 static int run_jobs(struct clone *clone)
 {
@@ -131,11 +138,13 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
+	kcopyd_client_set_max_lag(clone->client, choose_max_lag(clone));
 	clone_stall_prepare(clone, pages);
+	clone_speed_open(clone);
+	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
-	if (clone->resume)
-		clone->is_unsaved = resume_save(clone->resume);
+	clone_map_save(clone, ~0u);
 	refresh(clone, refresh_before);
 	progress_start(&clone->progress, !clone->options->is_quiet);
 	log_set_patience(while_copying);
@@ -146,7 +155,7 @@ static int run_jobs(struct clone *clone)
 	}
 	flushed = clone_flush(clone);
 	log_set_patience(signals_patience);
-	save_maps(clone);
+	clone_map_save(clone, ~0u); /* what could not be saved then, or has changed since */
 	refresh(clone, refresh_after);
 	if (status_of(clone) == 0 && !clone->is_cancelled)
 		check_complete(clone, flushed);
@@ -260,11 +269,15 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 			      &clone->resume); /* what is wrong is a problem of an operand */
 	open_report(clone);
 	ret = guard_check(&clone->guard);
+	if (ret == 0 && clone->resume)
+		resume_doubt(clone->resume);
 	if (options->guard.is_dry && !clone->guard.is_interrupted)
 		result->status = print_plan(clone, ret ? CLONE_REFUSED : 0);
 	if (ret || options->guard.is_dry)
 		return false;
-	if (report_create(&clone->guard, clone->resume, options->on_error == ON_ERROR_IGNORE, options->has_json,
+	if (report_create(&clone->guard, clone->resume,
+			  (options->on_error == ON_ERROR_IGNORE ? REPORT_IGNORING : 0) |
+				  (options->has_json ? REPORT_KEEPING : 0),
 			  &clone->report)) {
 		log_error("%s", strerror(ENOMEM));
 		guard_undo(&clone->guard);
@@ -292,6 +305,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		return;
 	}
 	clone->options = options;
+	clone->remote_fd = -1;
 	clone->begin_ms = now_ms();
 	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (clone->done_fd < 0) {
@@ -300,6 +314,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		goto out;
 	}
 	is_begun = run_copy(clone, result);
+	clone_speed_close(clone);
 	result->signal = signals_pending();
 	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);

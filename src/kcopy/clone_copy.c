@@ -22,6 +22,11 @@ static unsigned int policy_flags(enum on_error policy)
 	return KCOPYD_DROP_FAILED;
 }
 
+static unsigned int sparse_flags(const struct clone *clone)
+{
+	return clone->options->writes_zeros ? 0 : KCOPYD_SPARSE;
+}
+
 bool clone_has_failed(const struct clone *clone, unsigned int number)
 {
 	return atomic_load(&clone->write_err) >> (number - 1) & 1;
@@ -40,41 +45,14 @@ static void job_done(int read_err, unsigned int write_err, void *context)
 {
 	struct clone_job *job = context;
 	struct clone *clone = job->clone;
-	uint64_t one = 1;
 
 	if (read_err > 0)
 		atomic_store(&clone->read_err, 1);
-	job->is_cancelled = read_err < 0;
-	for (unsigned int i = 0; i < job->num_dests; i++)
-		if (write_err >> i & 1)
-			job->failed |= 1u << (job->report.numbers[i] - 1);
-	atomic_fetch_or(&clone->write_err, job->failed);
 	if (write_err && clone->options->on_error == ON_ERROR_STOP) {
 		atomic_store(&clone->is_stopped, true);
 		kcopyd_client_cancel(clone->client);
 	}
-	atomic_store(&job->state, JOB_DONE);
-	(void)!write(clone->done_fd, &one, sizeof(one));
-}
-
-static void start_job(struct clone *clone, struct clone_job *job)
-{
-	job->report.report = clone->report;
-	job->clone = clone;
-	job->num_dests = 0;
-	job->failed = 0;
-	atomic_store(&job->state, JOB_RUNNING);
-}
-
-/* @skip: so many sectors of its region are another piece's; @count of them are this one's. */
-static void add_dest(struct clone *clone, struct clone_job *job, unsigned int number, sector_t skip, sector_t count)
-{
-	struct io_region *dest = &job->dests[job->num_dests];
-
-	job->report.numbers[job->num_dests++] = number;
-	*dest = clone->guard.operands[number].region;
-	dest->sector += skip;
-	dest->count = count;
+	clone_job_end(job, read_err, write_err);
 }
 
 /* Jobs that have ended since the last call. */
@@ -91,20 +69,21 @@ static unsigned int collect(struct clone *clone)
 	return num;
 }
 
-void clone_wait(struct clone *clone, bool is_flushing)
+void clone_wait(struct clone *clone)
 {
 	struct pollfd fds[] = {
 		{ .fd = clone->done_fd, .events = POLLIN },
 		{ .fd = clone->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
+		{ .fd = clone->remote_fd, .events = POLLIN },
 	};
 	uint64_t done_bytes, total_bytes, count;
 
 	log_keep(false); /* something was started: what goes wrong from now on is no refusal */
-	if (poll(fds, 2, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (signals_pending() && !clone->is_cancelled) {
 		clone->is_cancelled = true;
-		if (!is_flushing)
+		if (!clone->is_flushing)
 			kcopyd_client_cancel(clone->client);
 		log_warning("%s: ending in order; once more to end at once", strsignal(signals_pending()));
 	}
@@ -112,8 +91,9 @@ void clone_wait(struct clone *clone, bool is_flushing)
 		(void)!read(clone->done_fd, &count, sizeof(count));
 	report_print_news(clone->report);
 	clone_stall_tick(clone);
+	clone_speed_tick(clone);
 	report_ask_progress(clone->report, &done_bytes, &total_bytes);
-	progress_update(&clone->progress, done_bytes, total_bytes, is_flushing);
+	progress_update(&clone->progress, done_bytes, total_bytes, clone->is_flushing);
 }
 
 /* Until one of the jobs has ended, or more. */
@@ -122,7 +102,7 @@ static unsigned int wait_for_jobs(struct clone *clone)
 	unsigned int num;
 
 	while ((num = collect(clone)) == 0) {
-		clone_wait(clone, false);
+		clone_wait(clone);
 		clone_map_tick(clone);
 	}
 	return num;
@@ -155,15 +135,16 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 
 	while (atomic_load(&job->state) != JOB_FREE)
 		job++;
-	start_job(clone, job);
+	clone_job_begin(clone, job);
 	source.sector += piece->skip;
 	source.count = piece->count;
 	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
 		if (piece->dests >> (number - 1) & 1)
-			add_dest(clone, job, number, piece->skip, piece->count);
+			clone_job_add(clone, job, number, piece->skip, piece->count);
 	/* What could be read once and cannot now is not to be lost: such a block is written as a whole, or not at all. */
 	if (piece->is_partial && is_ignoring(clone))
 		flags = KCOPYD_DROP_FAILED;
+	flags |= sparse_flags(clone);
 	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, flags, job_done, job);
 	if (ret)
 		atomic_store(&job->state, JOB_FREE);
@@ -249,10 +230,10 @@ static int zero_all(struct clone *clone)
 	for (unsigned int number = 1; number <= clone->guard.num_dests && !atomic_load(&clone->is_stopped); number++) {
 		struct clone_job *job = &clone->jobs[running];
 
-		start_job(clone, job);
-		add_dest(clone, job, number, 0, clone->guard.operands[number].region.count);
-		error = kcopyd_zero(clone->client, 1, job->dests, policy_flags(clone->options->on_error), job_done,
-				    job);
+		clone_job_begin(clone, job);
+		clone_job_add(clone, job, number, 0, clone->guard.operands[number].region.count);
+		error = kcopyd_zero(clone->client, 1, job->dests,
+				    policy_flags(clone->options->on_error) | sparse_flags(clone), job_done, job);
 		if (error == 0) {
 			running++;
 			continue;
@@ -280,74 +261,4 @@ int clone_copy(struct clone *clone, unsigned int pages)
 	else if (ret)
 		log_error("the copy cannot be started: %s", strerror(-ret));
 	return ret;
-}
-
-/* -- flushing ------------------------------------------------------------------------------------ */
-
-int clone_start_flush(struct clone *clone, uint32_t numbers)
-{
-	struct clone_job *job = &clone->flush_job;
-	int ret;
-
-	start_job(clone, job);
-	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-		if (numbers >> (number - 1) & 1)
-			add_dest(clone, job, number, 0, clone->guard.operands[number].region.count);
-	ret = kcopyd_flush(clone->client, job->num_dests, job->dests, job_done, job);
-	if (ret == 0)
-		return 0;
-	atomic_store(&job->state, JOB_FREE);
-	for (unsigned int i = 0; i < job->num_dests; i++)
-		clone_add_failure(clone, job->report.numbers[i], "flush", -ret);
-	if (clone->resume)
-		resume_end_flush(clone->resume, clone->asked, 0, clone->asked);
-	return ret;
-}
-
-uint32_t clone_end_flush(struct clone *clone)
-{
-	struct clone_job *job = &clone->flush_job;
-	uint32_t flushed = 0, failed = job->failed;
-
-	for (unsigned int i = 0; i < job->num_dests && !job->is_cancelled; i++) {
-		unsigned int number = job->report.numbers[i];
-		uint32_t bit = 1u << (number - 1);
-		int ret = 0;
-
-		if (!(failed & bit))
-			ret = operand_flush_name(&clone->guard.operands[number]);
-		if (ret) {
-			clone_add_failure(clone, number, "flush of its directory", -ret);
-			failed |= bit;
-		}
-		flushed |= bit & ~failed;
-	}
-	if (clone->resume)
-		resume_end_flush(clone->resume, clone->asked, flushed, failed);
-	atomic_store(&job->state, JOB_FREE);
-	return flushed;
-}
-
-uint32_t clone_flush(struct clone *clone)
-{
-	/* What a failed destination holds is worth nothing, unless its map tells what it is. */
-	bool is_all = clone->options->on_error == ON_ERROR_IGNORE || clone->resume;
-	uint32_t numbers = 0, flushed = 0;
-
-	clone_map_settle(clone);
-	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
-		if (is_all || !clone_has_failed(clone, number))
-			numbers |= 1u << (number - 1);
-	if (numbers == 0)
-		return 0;
-	if (clone->resume)
-		clone->asked = resume_begin_flush(clone->resume, numbers);
-	if (clone_start_flush(clone, numbers) == 0) {
-		if (!clone->has_json)					 /* it is still to be described */
-			operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
-		while (atomic_load(&clone->flush_job.state) != JOB_DONE)
-			clone_wait(clone, true);
-		flushed = clone_end_flush(clone);
-	}
-	return flushed & ~atomic_load(&clone->write_err);
 }

@@ -33,6 +33,18 @@ struct clone_job {
 	_Atomic(enum job_state) state;
 };
 
+/* A device's flush, again and again. */
+struct clone_flush {
+	struct clone_job job;
+	struct block_device *bdev; /* borrowed */
+	uint32_t numbers;	   /* the destinations on it, bit N-1 */
+	uint32_t asked;		   /* of these: whose map the one that is under way is for */
+	uint32_t flushed;	   /* by the last one that ended */
+	bool has_failed;
+	bool is_last;	 /* the one behind the copy */
+	uint64_t due_ms; /* the next one beside it; CLOCK_MONOTONIC; 0: not known yet */
+};
+
 /* What is known of an operand that does not answer. */
 struct clone_stall {
 	unsigned int ms;      /* when it was looked at last; 0: it does */
@@ -49,20 +61,21 @@ struct clone {
 	struct kcopyd_client *client;
 	struct progress progress;
 	struct clone_job jobs[CLONE_MAX_JOBS]; /* a copy is one; zeroing may be one per destination */
-	struct clone_job flush_job;
+	struct clone_flush flushes[KCOPYD_MAX_DESTS];
+	unsigned int num_flushes;
 	int done_fd; /* an eventfd: each job's callback adds 1 */
 	atomic_int read_err;
-	atomic_uint write_err;	/* bit N-1: destination N */
-	atomic_bool is_stopped; /* by the first error: nothing is started any more */
-	bool is_cancelled;	/* by a signal */
-	uint32_t asked;		/* bit N-1: the flush that is under way is for destination N's map, too */
-	uint64_t next_save_ms;	/* when the maps are due; CLOCK_MONOTONIC */
-	bool is_unsaved;	/* the last attempt to save the maps failed */
-	struct json_file json;	/* where the report goes; open while there is one to write */
-	bool has_json;		/* it is open */
-	uint64_t begin_ms;	/* CLOCK_MONOTONIC */
+	atomic_uint write_err;				 /* bit N-1: destination N */
+	atomic_bool is_stopped;				 /* by the first error: nothing is started any more */
+	bool is_cancelled;				 /* by a signal */
+	bool is_flushing;				 /* nothing is left to copy */
+	struct json_file json;				 /* where the report goes; open while there is one to write */
+	bool has_json;					 /* it is open */
+	uint64_t begin_ms;				 /* CLOCK_MONOTONIC */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
 	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
+	struct speed speed;				 /* what holds now */
+	int remote_fd;					 /* who wants another one is heard there; -1: nobody is */
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);
@@ -76,28 +89,56 @@ void clone_add_failure(struct clone *clone, unsigned int number, const char *wha
  */
 int clone_copy(struct clone *clone, unsigned int pages);
 
-/* Flushes what is worth it. Returns the destinations (bit N-1) that have not failed and are on stable storage. */
-uint32_t clone_flush(struct clone *clone);
+/* Waits until something happens, or some time is over. */
+void clone_wait(struct clone *clone);
 
-/* -- clone_map.c: maps while it runs ------------------------------------------------------------- */
+/* -- clone_job.c --------------------------------------------------------------------------------- */
 
-/* Starts and ends flushes for the maps, and saves them, when it is time. Often called. */
-void clone_map_tick(struct clone *clone);
+void clone_job_begin(struct clone *clone, struct clone_job *job);
 
-/* Ends one that is under way. */
-void clone_map_settle(struct clone *clone);
+/* @skip: so many sectors of its region are another piece's; @count of them are this one's. */
+void clone_job_add(struct clone *clone, struct clone_job *job, unsigned int number, sector_t skip, sector_t count);
 
-/* For clone_map.c: flushes these destinations (bit N-1). 0 or -errno. */
-int clone_start_flush(struct clone *clone, uint32_t numbers);
+/* In the engine's callback. */
+void clone_job_end(struct clone_job *job, int read_err, unsigned int write_err);
+
+/* -- clone_flush.c ------------------------------------------------------------------------------- */
+
+/* Before the first job: which flushes there are. */
+void clone_flush_prepare(struct clone *clone);
 
 /*
- * The destinations of the flush, which is done, that it succeeded for; their names are on stable storage, too. The maps
- * learn of it.
+ * Flushes @numbers (bit N-1) of its destinations, not none; all that may be written to meanwhile, asked or not: what is
+ * lost is told to this flush. Its job is JOB_DONE at once if that cannot be started.
  */
-uint32_t clone_end_flush(struct clone *clone);
+void clone_flush_begin(struct clone *clone, struct clone_flush *flush, uint32_t numbers);
 
-/* Waits until something happens, or some time is over. */
-void clone_wait(struct clone *clone, bool is_flushing);
+/* Its job is done: the maps learn of it, and are saved; if it failed, nothing more is written there. */
+void clone_flush_end(struct clone *clone, struct clone_flush *flush);
+
+/*
+ * At the end, and nothing is called off any more: flushes what is worth it, and saves the map of each destination when its own flush is through. Returns the
+ * destinations (bit N-1) that have not failed and are on stable storage.
+ */
+uint32_t clone_flush(struct clone *clone);
+
+/* -- clone_map.c --------------------------------------------------------------------------------- */
+
+/* Saves what has changed of these maps (bit N-1). What cannot be saved is told, also by the report at the end. */
+void clone_map_save(struct clone *clone, uint32_t numbers);
+
+/* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
+void clone_map_tick(struct clone *clone);
+
+/* -- clone_speed.c ------------------------------------------------------------------------------- */
+
+/* Before the first job: the limit and the throttle; from here on others can be asked for. */
+void clone_speed_open(struct clone *clone);
+
+/* Does what was asked for since. Often called. */
+void clone_speed_tick(struct clone *clone);
+
+void clone_speed_close(struct clone *clone);
 
 /* -- clone_stall.c ------------------------------------------------------------------------------- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Maps while a copy runs: every half a minute its destinations are flushed, beside the copy, and what was written
- * before that is then claimed by the maps and these saved. Never the other way round.
+ * Maps while a copy runs: every half a minute each device is flushed, beside the copy, and what was written to it before
+ * that is then claimed by its destinations' maps and these saved. Never the other way round.
  */
 #include "clone_copy.h"
 
@@ -17,46 +17,43 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void finish(struct clone *clone)
+void clone_map_save(struct clone *clone, uint32_t numbers)
 {
-	clone_end_flush(clone);
-	clone->is_unsaved = resume_save(clone->resume);
-	clone->next_save_ms = now_ms() + SAVE_INTERVAL_MS;
+	if (clone->resume)
+		resume_save(clone->resume, numbers);
 }
 
-static void begin(struct clone *clone)
+static void begin(struct clone *clone, struct clone_flush *flush)
 {
 	uint32_t live = clone->options->on_error == ON_ERROR_IGNORE ? ~0u : ~atomic_load(&clone->write_err);
 
-	clone->next_save_ms = now_ms() + SAVE_INTERVAL_MS;
-	clone->asked = resume_begin_flush(clone->resume, live);
-	if (clone->asked)
-		clone_start_flush(clone, clone->asked);
+	flush->asked = resume_begin_flush(clone->resume, flush->numbers & live);
+	if (flush->asked)
+		clone_flush_begin(clone, flush, flush->numbers);
+	else
+		clone_map_save(clone, flush->numbers); /* what is unreadable */
 }
 
-void clone_map_tick(struct clone *clone)
+static void tick(struct clone *clone, struct clone_flush *flush)
 {
-	if (!clone->resume)
-		return;
-	switch (atomic_load(&clone->flush_job.state)) {
+	switch (atomic_load(&flush->job.state)) {
 	case JOB_DONE:
-		finish(clone);
+		clone_flush_end(clone, flush);
 		break;
 	case JOB_FREE:
-		if (clone->next_save_ms == 0)
-			clone->next_save_ms = now_ms() + SAVE_INTERVAL_MS;
-		else if (now_ms() >= clone->next_save_ms && !clone->is_cancelled)
-			begin(clone);
+		if (flush->due_ms && now_ms() < flush->due_ms)
+			return;
+		if (flush->due_ms && !clone->is_cancelled)
+			begin(clone, flush);
 		break;
 	case JOB_RUNNING:
 		break;
 	}
+	flush->due_ms = now_ms() + SAVE_INTERVAL_MS;
 }
 
-void clone_map_settle(struct clone *clone)
+void clone_map_tick(struct clone *clone)
 {
-	while (atomic_load(&clone->flush_job.state) == JOB_RUNNING)
-		clone_wait(clone, true);
-	if (atomic_load(&clone->flush_job.state) == JOB_DONE)
-		finish(clone);
+	for (unsigned int i = 0; clone->resume && i < clone->num_flushes; i++)
+		tick(clone, &clone->flushes[i]);
 }

@@ -477,6 +477,42 @@ int contents_find(const struct io_region *region, dev_t rdev, struct contents *c
 	return ret;
 }
 
+int contents_find_start(const struct io_region *region, struct contents *contents)
+{
+	struct search search = { .contents = contents };
+	int ret;
+
+	*contents = (struct contents){ .items = NULL };
+	search.device_bytes = kcopyd_device_bytes(region->bdev);
+	search.block = kcopyd_device_logical_block(region->bdev);
+	search.offset = region->sector * KCOPYD_SECTOR_BYTES;
+	search.end = search.device_bytes;
+	if (search.offset >= search.end)
+		return 0;
+	search.fd = open_for_reading(region->bdev);
+	if (search.fd < 0)
+		return search.fd;
+	ret = search_region(&search);
+	close(search.fd);
+	return ret;
+}
+
+bool contents_is_hit(const struct content *item, const struct io_region *region)
+{
+	const struct search search = {
+		.block = kcopyd_device_logical_block(region->bdev),
+		.offset = region->sector * KCOPYD_SECTOR_BYTES,
+		.end = (region->sector + region->count) * KCOPYD_SECTOR_BYTES,
+	};
+
+	if (item->is_table && item->type)
+		return touches_table(&search, item->type, item->offset, item->bytes);
+	/* A partition that holds nothing known may be written as a whole. */
+	if (!item->type && search.offset == item->offset && search.end == item->offset + item->bytes)
+		return false;
+	return item->bytes ? touches(&search, item->offset, item->bytes) : search.end > item->offset;
+}
+
 int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes)
 {
 	int fd = open_for_reading(region->bdev), ret = 0;

@@ -22,6 +22,7 @@ struct content {
 	uint64_t offset, bytes; /* where it stands on the device or file; its room there, or 0: not known */
 	bool is_table;		/* a partition table */
 	bool is_damaged;	/* its checksum is wrong */
+	bool is_foreign;	/* whoever asked knows that it is no part of the copy that was begun here */
 };
 
 struct contents {
@@ -35,6 +36,14 @@ struct contents {
  */
 int contents_find(const struct io_region *region, dev_t rdev, struct contents *contents);
 void contents_free(struct contents *contents);
+
+/* Would a copy to @region overwrite this one of the contents of the whole device or file? What it holds is not read again. */
+bool contents_is_hit(const struct content *item, const struct io_region *region);
+
+/*
+ * Only what begins just where the region begins, whatever a table says; the rest as contents_find(), which finds it, too.
+ */
+int contents_find_start(const struct io_region *region, struct contents *contents);
 
 /* @bytes of @region's device or file, at @offset in it, by the way that contents_find() reads. -EIO: it is shorter. */
 int contents_read(const struct io_region *region, uint64_t offset, void *buffer, size_t bytes);

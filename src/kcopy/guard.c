@@ -15,7 +15,7 @@
 /* As far as what has no UUID is compared. */
 #define SAME_BYTES 65536u
 
-static bool is_refused(const struct guard *guard)
+bool guard_is_refused(const struct guard *guard)
 {
 	if (guard->is_unexpected || guard->is_interrupted || guard->is_unreportable)
 		return true;
@@ -38,7 +38,7 @@ static void ask_busy(struct guard *guard)
 
 /* -- locks --------------------------------------------------------------------------------------- */
 
-static void tell_lock(struct operand *operand, const struct lock_wish *wish)
+void guard_tell_lock(struct operand *operand, const struct lock_wish *wish)
 {
 	char *printable = wish->whole_path ? text_printable(wish->whole_path) : NULL, *holder = NULL;
 	const char *path = printable ? printable : "its disk";
@@ -86,7 +86,7 @@ static void lock_disks(struct guard *guard)
 		if (ret)
 			operand_problem(whose[i], "%s", strerror(-ret));
 		else
-			tell_lock(whose[i], &wishes[i]);
+			guard_tell_lock(whose[i], &wishes[i]);
 		guard->is_interrupted |= wishes[i].error == -EINTR;
 		free(wishes[i].whole_path);
 	}
@@ -190,8 +190,14 @@ static void check_overlap(struct guard *guard)
 			check_pair(&guard->operands[i], &guard->operands[j]);
 }
 
+void guard_place(struct guard *guard)
+{
+	place_all(guard);
+	check_overlap(guard);
+}
+
 /* What we say must not end up on what we copy: kcopy a b 2>b */
-static void check_output(struct operand *operand)
+void guard_check_output(struct operand *operand)
 {
 	static const char *const names[] = { [STDOUT_FILENO] = "output", [STDERR_FILENO] = "error" };
 
@@ -313,19 +319,21 @@ static bool is_copied(const struct operand *source, const struct contents *held,
 	return ret > 0 || (ret < 0 && operand->trust == TRUST_NAMED);
 }
 
-static void refuse_contents(const struct operand *source, const struct contents *held, struct operand *operand)
+static void refuse_contents(const struct operand *source, const struct contents *held, struct operand *operand,
+			    bool is_forced)
 {
 	const struct contents *contents = &operand->contents;
 	/* Of what is refused anyway nobody should learn to write --force. */
 	const char *advice = operand->is_bad ? "" : "; --force to do it anyway";
 
 	for (size_t i = 0; i < contents->num; i++) {
-		if (is_copied(source, held, operand, &contents->items[i]))
+		contents->items[i].is_foreign = !is_copied(source, held, operand, &contents->items[i]);
+		if (is_forced || !contents->items[i].is_foreign)
 			continue;
 		operand_problem(operand, "would overwrite %s%s",
 				contents->items[i].text ? contents->items[i].text : strerror(ENOMEM), advice);
 	}
-	if (operand->contents_error)
+	if (operand->contents_error && !is_forced)
 		operand_problem(operand, "what would be overwritten is not known, as it cannot be read: %s%s",
 				strerror(operand->contents_error), advice);
 }
@@ -356,13 +364,13 @@ static void check_contents(struct guard *guard)
 		operand->was_probed = true;
 		operand->contents_error =
 			-contents_find(&operand->region, operand->is_block ? operand->rdev : 0, &operand->contents);
-		if (guard->options->is_forced)
+		if (guard->options->is_forced && operand->trust == TRUST_NONE)
 			continue;
 		if (operand->trust != TRUST_NONE && operand->contents.num > 0 && !has_asked) {
 			contents_find(&source->region, source->is_block ? source->rdev : 0, &held);
 			has_asked = true;
 		}
-		refuse_contents(source, &held, operand);
+		refuse_contents(source, &held, operand, guard->options->is_forced);
 	}
 	contents_free(&held);
 }
@@ -371,9 +379,9 @@ static void check_contents(struct guard *guard)
 
 static void prepare_all(struct guard *guard)
 {
-	for (unsigned int i = 1; i <= guard->num_dests && !is_refused(guard); i++)
+	for (unsigned int i = 1; i <= guard->num_dests && !guard_is_refused(guard); i++)
 		operand_prepare(&guard->operands[i]);
-	if (is_refused(guard))
+	if (guard_is_refused(guard))
 		guard_undo(guard);
 }
 
@@ -406,7 +414,7 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	check_overlap(guard);
 	guard_check_use(guard);
 	for (unsigned int i = first; i <= guard->num_dests; i++)
-		check_output(&guard->operands[i]);
+		guard_check_output(&guard->operands[i]);
 	return 0;
 }
 
@@ -416,9 +424,9 @@ int guard_check(struct guard *guard)
 
 	if (!guard->is_interrupted)
 		check_contents(guard);
-	if (!is_refused(guard) && !guard->options->is_dry)
+	if (!guard_is_refused(guard) && !guard->options->is_dry)
 		prepare_all(guard);
-	if (is_refused(guard)) {
+	if (guard_is_refused(guard)) {
 		log_verdict("nothing was written");
 		return -EINVAL;
 	}

@@ -45,6 +45,21 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
  */
 int guard_check(struct guard *guard);
 
+/* -- steps of these, for who opens operands in another way ----------------------------------------- */
+
+/* Where their regions are, and whether they overlap. Of what is bad already nothing is said. */
+void guard_place(struct guard *guard);
+
+/* What we say must not end up on what we copy. */
+void guard_check_output(struct operand *operand);
+
+/* Tells what came of a wish to lock the operand's disk. */
+void guard_tell_lock(struct operand *operand, const struct lock_wish *wish);
+
+bool guard_is_refused(const struct guard *guard);
+
+/* -------------------------------------------------------------------------------------------------- */
+
 /* Removes and shortens what guard_check() created and extended: nothing was written after all. */
 void guard_undo(struct guard *guard);
 

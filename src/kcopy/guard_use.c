@@ -209,7 +209,7 @@ static char *describe_use(const struct guard *guard, struct operand *operand)
 	return use ? use : describe_record_lock(kcopyd_device_fd(operand->bdev));
 }
 
-static void check_destination(const struct guard *guard, struct operand *operand)
+void guard_check_destination(const struct guard *guard, struct operand *operand)
 {
 	struct io_region region = operand->region;
 	char *use = describe_use(guard, operand), *advice;
@@ -241,8 +241,9 @@ static void check_destination(const struct guard *guard, struct operand *operand
 /* -- the source ---------------------------------------------------------------------------------- */
 
 /* @use: by whom, or NULL; freed here. @name: of what, if not of the source itself. */
-static void warn_of_writers(const struct operand *operand, const char *name, char *use)
+static void warn_of_writers(struct operand *operand, const char *name, char *use)
 {
+	operand->may_change |= use != NULL;
 	if (use && strcmp(use, "active swap") == 0)
 		log_warning("%s: %s%s%s and changes while it is read: the copy is of no use; swapoff it first",
 			    operand->name, name ? name : "", name ? " is " : "is ", use);
@@ -254,7 +255,7 @@ static void warn_of_writers(const struct operand *operand, const char *name, cha
 	free(use);
 }
 
-static void check_source(const struct operand *operand)
+void guard_check_source(struct operand *operand)
 {
 	struct aliases aliases;
 
@@ -271,8 +272,8 @@ static void check_source(const struct operand *operand)
 void guard_check_use(struct guard *guard)
 {
 	if (guard->has_source && guard->operands[0].region.bdev)
-		check_source(&guard->operands[0]);
+		guard_check_source(&guard->operands[0]);
 	for (unsigned int i = 1; i <= guard->num_dests; i++)
 		if (guard->operands[i].region.bdev)
-			check_destination(guard, &guard->operands[i]);
+			guard_check_destination(guard, &guard->operands[i]);
 }

@@ -11,4 +11,8 @@
 /* All operands are open and placed. Prints what forbids the copy, of destinations; and warns, of the source. */
 void guard_check_use(struct guard *guard);
 
+/* The same for one: a destination of @guard, which has all that we have open; or a source, whatever else is open. */
+void guard_check_destination(const struct guard *guard, struct operand *operand);
+void guard_check_source(struct operand *operand);
+
 #endif

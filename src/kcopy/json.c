@@ -93,15 +93,24 @@ static const char *kind_of(const struct operand *operand)
 	return NULL;
 }
 
+void json_add_place(struct json_object *object, const struct operand *operand, unsigned int number)
+{
+	json_object_object_add(object, "number", json_make_number(true, number));
+	json_object_object_add(object, "operand",
+			       json_make_text(operand->spec.place ? operand->spec.place : operand->name));
+	json_object_object_add(object, "path", json_make_text(operand->path));
+	json_object_object_add(object, "region", make_region(&operand->region));
+	json_object_object_add(object, "refused", json_make_bool(operand->is_bad));
+	json_object_object_add(object, "reasons",
+			       json_make_texts((const char *const *)operand->problems, operand->num_problems));
+}
+
 void json_add_operand(struct json_object *object, const struct operand *operand, unsigned int number)
 {
 	const struct disk *disk = &operand->disk;
 
-	json_object_object_add(object, "number", json_make_number(true, number));
+	json_add_place(object, operand, number);
 	json_object_object_add(object, "role", json_make_text(number ? "destination" : "source"));
-	json_object_object_add(object, "operand",
-			       json_make_text(operand->spec.place ? operand->spec.place : operand->name));
-	json_object_object_add(object, "path", json_make_text(operand->path));
 	json_object_object_add(object, "kind", json_make_text(kind_of(operand)));
 	json_object_object_add(object, "kernel_name", json_make_text(disk->name));
 	json_object_object_add(object, "stable_name", json_make_text(disk->stable_name));
@@ -111,10 +120,6 @@ void json_add_operand(struct json_object *object, const struct operand *operand,
 	json_object_object_add(object, "serial", json_make_text(disk->serial));
 	json_object_object_add(object, "wwn", json_make_text(disk->wwn));
 	add_device(object, operand);
-	json_object_object_add(object, "region", make_region(&operand->region));
-	json_object_object_add(object, "refused", json_make_bool(operand->is_bad));
-	json_object_object_add(object, "reasons",
-			       json_make_texts((const char *const *)operand->problems, operand->num_problems));
 }
 
 /* -- which file it may be ------------------------------------------------------------------------ */

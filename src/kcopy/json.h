@@ -23,6 +23,9 @@ struct json_object *json_make_texts(const char *const *texts, size_t num);
 /* The keys of an operand that say who it is, where in it, and what is wrong with it; @number as in the guard. */
 void json_add_operand(struct json_object *object, const struct operand *operand, unsigned int number);
 
+/* Of these, the ones that tell it from others in a long list. */
+void json_add_place(struct json_object *object, const struct operand *operand, unsigned int number);
+
 /* -- where it goes ------------------------------------------------------------------------------- */
 
 struct json_file {

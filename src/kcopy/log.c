@@ -17,9 +17,14 @@ static bool is_status_shown;
 static bool is_stuck; /* the last wait was in vain */
 static int (*ask_patience)(void);
 
+static const char *log_context; /* borrowed, or NULL */
+
 static bool is_keeping;
 static char **kept; /* owned */
 static size_t num_kept;
+
+/* Whoever reads the report needs no more than that. */
+#define MAX_KEPT 1000u
 
 /* A pipe that is writable takes this much without waiting for its reader. */
 #define PIECE_BYTES ((size_t)PIPE_BUF)
@@ -76,6 +81,11 @@ static void put(const char *text, size_t length)
 	}
 }
 
+void log_set_context(const char *context)
+{
+	log_context = context;
+}
+
 void log_keep(bool is_to_keep)
 {
 	is_keeping = is_to_keep;
@@ -95,9 +105,14 @@ size_t log_kept(const char *const **lines)
 
 static void keep(const char *format, va_list args)
 {
-	char *line, **lines;
+	char *message, *line, **lines;
+	int length;
 
-	if (!is_keeping || vasprintf(&line, format, args) < 0)
+	if (!is_keeping || num_kept == MAX_KEPT || vasprintf(&message, format, args) < 0)
+		return;
+	length = asprintf(&line, "%s%s", log_context ? log_context : "", message);
+	free(message);
+	if (length < 0)
 		return;
 	lines = reallocarray(kept, num_kept + 1, sizeof(lines[0]));
 	if (!lines) {
@@ -116,7 +131,8 @@ static void put_line(const char *prefix, const char *format, va_list args)
 
 	if (vasprintf(&message, format, args) < 0)
 		return;
-	length = asprintf(&line, "%skcopy: %s%s\n", is_status_shown ? CLEAR_LINE : "", prefix, message);
+	length = asprintf(&line, "%skcopy: %s%s%s\n", is_status_shown ? CLEAR_LINE : "", prefix,
+			  log_context ? log_context : "", message);
 	is_status_shown = false;
 	if (length > 0)
 		put(line, (size_t)length);

@@ -22,6 +22,9 @@ void log_detail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An error that only sums up others: as log_error(), but not kept. */
 void log_verdict(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* In front of every line but the status, from now on, behind "kcopy: "; borrowed. NULL: nothing. */
+void log_set_context(const char *context);
+
 /*
  * From now on errors are kept, as they are printed but for "kcopy: ", for who reports them; or no longer, and those so
  * far are forgotten.

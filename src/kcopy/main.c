@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "clone.h"
+#include "jobs.h"
 #include "log.h"
 #include "options.h"
+#include "remote.h"
 #include "signals.h"
 #include "supervise.h"
 
@@ -35,6 +37,10 @@ static void run(const struct options *options, struct clone_result *result)
 	bool is_parent = false;
 	int ret;
 
+	if (options->jobs_path) {
+		jobs_run(options, result);
+		return;
+	}
 	if (options->stall_timeout && !options->guard.is_dry) {
 		ret = supervise_start(&is_parent);
 		if (ret) {
@@ -47,6 +53,14 @@ static void run(const struct options *options, struct clone_result *result)
 		supervise_wait(&result->status, &result->signal);
 	else
 		clone_run(options, result);
+}
+
+/* Nothing is copied. */
+static void run_remote(const struct options *options, struct clone_result *result)
+{
+	if (remote_command(options->remote, &options->speed) == 0)
+		result->status = 0;
+	result->signal = signals_pending();
 }
 
 int main(int argc, char **argv)
@@ -64,7 +78,10 @@ int main(int argc, char **argv)
 			log_set_level(LOG_QUIET);
 		else if (options.is_verbose)
 			log_set_level(LOG_VERBOSE);
-		run(&options, &result);
+		if (options.remote)
+			run_remote(&options, &result);
+		else
+			run(&options, &result);
 		break;
 	case OPTIONS_DONE:
 		result.status = 0;

@@ -59,7 +59,7 @@ void operand_problem(struct operand *operand, const char *format, ...)
 
 /* -- text to path -------------------------------------------------------------------------------- */
 
-static bool place_exists(const char *place, void *context)
+bool operand_exists(const char *place, void *context)
 {
 	struct stat st;
 
@@ -105,7 +105,7 @@ static void find_tag(struct operand *operand)
 	free(other);
 }
 
-void operand_parse(struct operand *operand, unsigned int number, const char *text)
+void operand_read(struct operand *operand, unsigned int number, const char *text, spec_exists_fn exists, void *context)
 {
 	char *message = NULL;
 	int ret;
@@ -113,7 +113,7 @@ void operand_parse(struct operand *operand, unsigned int number, const char *tex
 	operand->number = number;
 	operand->dir_fd = -1;
 	operand->backing_fd = -1;
-	ret = spec_parse(text, place_exists, NULL, &operand->spec, &message);
+	ret = spec_parse(text, exists ? exists : operand_exists, context, &operand->spec, &message);
 	operand->name = text_printable(ret ? text : operand->spec.place);
 	if (ret) {
 		log_error("%s", message ? message : strerror(-ret));
@@ -125,16 +125,26 @@ void operand_parse(struct operand *operand, unsigned int number, const char *tex
 		operand_problem(operand, "%s", strerror(ENOMEM));
 		return;
 	}
-	if (strcmp(operand->spec.place, "-") == 0) {
+	if (strcmp(operand->spec.place, "-") == 0)
 		operand_problem(operand, "pipes cannot be copied from or to; a file of that name is ./-");
+}
+
+void operand_find(struct operand *operand)
+{
+	if (operand->is_bad)
 		return;
-	}
 	if (spec_is_tag(operand->spec.place))
 		find_tag(operand);
 	else
 		operand->path = strdup(operand->spec.place);
 	if (!operand->path && !operand->is_bad)
 		operand_problem(operand, "%s", strerror(ENOMEM));
+}
+
+void operand_parse(struct operand *operand, unsigned int number, const char *text)
+{
+	operand_read(operand, number, text, NULL, NULL);
+	operand_find(operand);
 }
 
 /* -- opening ------------------------------------------------------------------------------------- */

@@ -37,9 +37,10 @@ struct operand {
 	enum lock_mode lock_mode;
 	int lock_error; /* why its disk could not be locked, if that is no reason to refuse: a positive errno */
 	bool is_block;
-	bool was_asked; /* whether it is in use, before any of ours was opened ... */
-	bool is_busy;	/* ... and it is */
-	dev_t file_dev; /* of a file that exists, with its inode */
+	bool was_asked;	 /* whether it is in use, before any of ours was opened ... */
+	bool is_busy;	 /* ... and it is */
+	bool may_change; /* of a source: somebody uses it who may write it meanwhile */
+	dev_t file_dev;	 /* of a file that exists, with its inode */
 	ino_t file_inode;
 	dev_t rdev; /* of a block device */
 
@@ -73,6 +74,16 @@ void operand_problem(struct operand *operand, const char *format, ...) __attribu
 
 /* @operand is zeroed; it is filled as far as its text makes sense. */
 void operand_parse(struct operand *operand, unsigned int number, const char *text);
+
+/*
+ * The same in two steps: the text alone, with @exists (see spec.h; NULL: what is there) to tell ranges from names; then,
+ * where the place is.
+ */
+void operand_read(struct operand *operand, unsigned int number, const char *text, spec_exists_fn exists, void *context);
+void operand_find(struct operand *operand);
+
+/* Does the place exist, a path or a tag? A spec_exists_fn. */
+bool operand_exists(const char *place, void *context);
 
 /* What the path names, without opening it: its kind, or the directory for a new one. */
 void operand_look(struct operand *operand);

@@ -10,9 +10,11 @@
 
 #include "log.h"
 #include "text.h"
+#include "units.h"
 
 enum {
 	OPT_ZERO = 1,
+	OPT_JOBS,
 	OPT_DRY_RUN,
 	OPT_FORCE,
 	OPT_EXPECT,
@@ -21,7 +23,12 @@ enum {
 	OPT_RETRIES,
 	OPT_MAP,
 	OPT_STALL_TIMEOUT,
+	OPT_SPARSE,
 	OPT_PAGES,
+	OPT_LIMIT,
+	OPT_THROTTLE,
+	OPT_REMOTE,
+	OPT_MAX_LAG,
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_VERBOSE,
@@ -32,6 +39,8 @@ enum {
 
 static struct poptOption what_options[] = {
 	{ "zero", 'z', POPT_ARG_NONE, NULL, OPT_ZERO, "no SOURCE: write zeros", NULL },
+	{ "jobs", 'j', POPT_ARG_STRING, NULL, OPT_JOBS,
+	  "many copies: a line of FILE is SOURCE DEST [DEST...], quoted as in a shell; - is standard input", "FILE" },
 	POPT_TABLEEND,
 };
 static struct poptOption safety_options[] = {
@@ -61,9 +70,25 @@ static struct poptOption error_options[] = {
 	  "drop a destination that completes nothing for so long (default: only name it, after 10 s)", "SECS" },
 	POPT_TABLEEND,
 };
+static struct poptOption data_options[] = {
+	{ "sparse", '\0', POPT_ARG_STRING, NULL, OPT_SPARSE,
+	  "zeros become holes, or are not sent, where that reads back as zeros (auto, default), or are written (never)",
+	  "auto|never" },
+	POPT_TABLEEND,
+};
 static struct poptOption speed_options[] = {
 	{ "pages", 'p', POPT_ARG_STRING, NULL, OPT_PAGES, "memory for data, in pages of 4 KiB (default 4096 = 16 MiB)",
 	  "N" },
+	{ "limit", '\0', POPT_ARG_STRING, NULL, OPT_LIMIT,
+	  "read RATE bytes a second from the source at the most (50M, 7MB, none)", "RATE" },
+	{ "throttle", '\0', POPT_ARG_STRING, NULL, OPT_THROTTLE,
+	  "have I/O in flight for PERCENT of the time at the most (1 to 100)", "PERCENT" },
+	{ "remote", 'R', POPT_ARG_STRING, NULL, OPT_REMOTE,
+	  "set --limit and --throttle of the kcopy that copies as process PID; without them: print what they are",
+	  "PID" },
+	{ "max-lag", '\0', POPT_ARG_STRING, NULL, OPT_MAX_LAG,
+	  "read apart for a destination that is so far behind another; auto (default): if the source is idle enough; off: all at the pace of the slowest",
+	  "auto|off|SIZE" },
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
@@ -80,6 +105,7 @@ static struct poptOption table[] = {
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, what_options, 0, "What:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, safety_options, 0, "Safety:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, error_options, 0, "Errors:", NULL },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, data_options, 0, "Data:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, speed_options, 0, "Speed:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, output_options, 0, "Output:", NULL },
 	POPT_TABLEEND,
@@ -111,6 +137,15 @@ static int set_on_error(const char *text, struct options *options)
 		}
 	}
 	refuse_value("on-error", text, "not a policy; write drop, stop or ignore");
+	return -EINVAL;
+}
+
+static int set_sparse(const char *text, struct options *options)
+{
+	options->writes_zeros = strcmp(text, "never") == 0;
+	if (options->writes_zeros || strcmp(text, "auto") == 0)
+		return 0;
+	refuse_value("sparse", text, "not a way to treat zeros; write auto or never");
 	return -EINVAL;
 }
 
@@ -158,6 +193,70 @@ static int set_pages(const char *text, struct options *options)
 	}
 	options->pages = (unsigned int)pages;
 	options->has_pages = true;
+	return 0;
+}
+
+static int set_limit(const char *text, struct options *options)
+{
+	const char *reason;
+	int ret = speed_parse_limit(text, &options->speed, &reason);
+
+	if (ret)
+		refuse_value("limit", text, reason);
+	return ret;
+}
+
+static int set_throttle(const char *text, struct options *options)
+{
+	const char *reason;
+	int ret = speed_parse_throttle(text, &options->speed, &reason);
+
+	if (ret)
+		refuse_value("throttle", text, reason);
+	return ret;
+}
+
+static int set_remote(const char *text, struct options *options)
+{
+	char *end;
+	unsigned long long pid;
+
+	errno = 0;
+	pid = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno || pid == 0 || pid > INT_MAX) {
+		refuse_value("remote", text, "not the number of a process; 'pgrep kcopy' prints those of all kcopies");
+		return -EINVAL;
+	}
+	options->remote = (int)pid;
+	return 0;
+}
+
+/* What has a meaning beside --remote. */
+static bool is_remote_option(int option)
+{
+	return option == OPT_REMOTE || option == OPT_LIMIT || option == OPT_THROTTLE || option == OPT_QUIET ||
+	       option == OPT_VERBOSE;
+}
+
+static int set_max_lag(const char *text, struct options *options)
+{
+	struct units_error error;
+	uint64_t sectors;
+	size_t length;
+
+	if (strcmp(text, "auto") == 0) {
+		options->max_lag = KCOPYD_LAG_AUTO;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		options->max_lag = 0;
+		return 0;
+	}
+	if (units_parse_sectors(text, &sectors, &length, &error) || text[length]) {
+		refuse_value("max-lag", text, "not a size; write auto, off, or a size such as 4M");
+		return -EINVAL;
+	}
+	options->max_lag = sectors * KCOPYD_SECTOR_BYTES;
 	return 0;
 }
 
@@ -222,6 +321,20 @@ static int set_map(const char *path, struct options *options)
 	return -ENOMEM;
 }
 
+static int set_jobs(const char *path, struct options *options)
+{
+	if (!*path) {
+		log_error("--jobs: the file's name is empty; write --jobs=FILE");
+		return -EINVAL;
+	}
+	free(options->jobs_path);
+	options->jobs_path = strdup(path);
+	if (options->jobs_path)
+		return 0;
+	log_error("%s", strerror(ENOMEM));
+	return -ENOMEM;
+}
+
 static int set_json(const char *path, struct options *options)
 {
 	bool is_stdout = !path || !*path || strcmp(path, "-") == 0;
@@ -273,8 +386,45 @@ static enum options_outcome print_version(void)
 	return close_stdout();
 }
 
+/* With a list of jobs nothing else can say what is copied, or mean one of its operands. */
+static int check_jobs(const struct options *options)
+{
+	const char *other = options->is_zero		 ? "--zero: a list of jobs has a source in every line"
+			    : options->map_path		 ? "--map: a map is one copy's"
+			    : options->guard.num_expects ? "--expect: it is an operand of one copy that it means"
+			    : options->stall_timeout	 ? "--stall-timeout: not for lists of jobs"
+							 : NULL;
+
+	if (other) {
+		log_error("--jobs and %s; leave one of them out", other);
+		return -EINVAL;
+	}
+	if (options->num_operands > 0) {
+		log_error("--jobs: the operands are in the list, none can be on the command line");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_remote(const struct options *options)
+{
+	if (options->num_operands == 0 && !options->has_other)
+		return 0;
+	log_error(
+		"--remote: only --limit and --throttle of a copy that runs can be changed; nothing else goes with it");
+	return -EINVAL;
+}
+
 static int check_operands(const struct options *options)
 {
+	if (options->jobs_path)
+		return check_jobs(options);
+	if (options->remote)
+		return check_remote(options);
+	if (options->speed.has_limit && options->is_zero) {
+		log_error("--limit and --zero: zeros are not read from anywhere; use --throttle");
+		return -EINVAL;
+	}
 	if (options->map_path && options->is_zero) {
 		log_error(
 			"--map and --zero: zeros have no source whose sectors a map could tell; leave one of them out");
@@ -315,6 +465,7 @@ static enum options_outcome read_options(struct options *options)
 	while (ret == 0 && (option = poptGetNextOpt(context)) > 0) {
 		char *argument = poptGetOptArg(context);
 
+		options->has_other |= !is_remote_option(option);
 		switch (option) {
 		case OPT_ZERO:
 			options->is_zero = true;
@@ -340,11 +491,29 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_MAP:
 			ret = set_map(argument, options);
 			break;
+		case OPT_JOBS:
+			ret = set_jobs(argument, options);
+			break;
 		case OPT_STALL_TIMEOUT:
 			ret = set_stall_timeout(argument, options);
 			break;
+		case OPT_SPARSE:
+			ret = set_sparse(argument, options);
+			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
+			break;
+		case OPT_LIMIT:
+			ret = set_limit(argument, options);
+			break;
+		case OPT_THROTTLE:
+			ret = set_throttle(argument, options);
+			break;
+		case OPT_REMOTE:
+			ret = set_remote(argument, options);
+			break;
+		case OPT_MAX_LAG:
+			ret = set_max_lag(argument, options);
 			break;
 		case OPT_EXPECT:
 			ret = add_expect(argument, options);
@@ -408,7 +577,10 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 {
 	enum options_outcome outcome;
 
-	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES, .retries = OPTIONS_DEFAULT_RETRIES };
+	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES,
+				     .retries = OPTIONS_DEFAULT_RETRIES,
+				     .speed.throttle = 100,
+				     .max_lag = KCOPYD_LAG_AUTO };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);
@@ -417,7 +589,9 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 		return OPTIONS_REFUSED;
 	}
 	poptSetOtherOptionHelp(options->popt_context, "[OPTION...] SOURCE DEST [DEST...]\n"
-						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]");
+						      "  or:  kcopy [OPTION...] --zero DEST [DEST...]\n"
+						      "  or:  kcopy [OPTION...] --jobs=FILE\n"
+						      "  or:  kcopy --remote=PID [--limit=RATE] [--throttle=PERCENT]");
 	outcome = read_options(options);
 	if (outcome == OPTIONS_REFUSED)
 		find_json(options);
@@ -435,6 +609,8 @@ void options_free(struct options *options)
 	options->json_path = NULL;
 	free(options->map_path);
 	options->map_path = NULL;
+	free(options->jobs_path);
+	options->jobs_path = NULL;
 	for (unsigned int i = 0; i < options->guard.num_expects; i++)
 		expect_free(&options->guard.expects[i]);
 	free(options->guard.expects);

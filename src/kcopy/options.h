@@ -6,8 +6,10 @@
 #define KCOPY_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "guard.h"
+#include "speed.h"
 
 #define OPTIONS_DEFAULT_PAGES 4096u
 #define OPTIONS_DEFAULT_RETRIES 2u
@@ -21,13 +23,19 @@ struct options {
 	enum on_error on_error;
 	unsigned int retries;	    /* of a place that failed */
 	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
+	bool writes_zeros;	    /* instead of making holes, or having the device zero them */
 	char *map_path;		    /* owned; NULL: no maps */
+	char *jobs_path;	    /* owned: the list of jobs, "-": standard input; NULL: there is one, in operands */
 	struct guard_options guard;
 	bool has_lock;	 /* the user chose guard.lock_mode */
 	bool has_json;	 /* the report, or the plan, as JSON */
 	char *json_path; /* owned; NULL: on standard output */
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
+	struct speed speed;
+	int remote;	  /* the process of the copy that is to have it; 0: this one */
+	bool has_other;	  /* an option that means nothing with remote */
+	uint64_t max_lag; /* bytes, KCOPYD_LAG_AUTO, or 0: none is too far behind */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;

@@ -20,10 +20,14 @@ struct report_job {
 	unsigned int numbers[KCOPYD_MAX_DESTS];
 };
 
-/* @guard and @resume, the maps or NULL, are borrowed until report_destroy(). @is_ignoring: errors do not end anything,
- * zeros stand for what cannot be read. @is_keeping: every error is kept for report_ask_source() and report_ask_dest(). */
-int report_create(const struct guard *guard, struct resume *resume, bool is_ignoring, bool is_keeping,
-		  struct report **result);
+enum {
+	REPORT_IGNORING = 1, /* errors do not end anything, zeros stand for what cannot be read */
+	REPORT_KEEPING = 2,  /* every error is kept for report_ask_source() and report_ask_dest() */
+	REPORT_TERSE = 4,    /* what is good is a detail: of many copies */
+};
+
+/* @guard and @resume, the maps or NULL, are borrowed until report_destroy(). */
+int report_create(const struct guard *guard, struct resume *resume, unsigned int flags, struct report **result);
 void report_destroy(struct report *report);
 
 /* To be set on the client, with no context of its own: jobs are started with a struct report_job. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "report_json.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,14 @@ static void add_errors(struct json_object *object, const struct report_areas *ar
 	json_object_object_add(object, "untold_sectors", json_make_number(true, areas ? areas->untold : 0));
 }
 
+static void add_operand(struct json_object *object, const struct report_facts *facts, unsigned int number)
+{
+	if (facts->line)
+		json_add_place(object, &facts->guard->operands[number], number);
+	else
+		json_add_operand(object, &facts->guard->operands[number], number);
+}
+
 static struct json_object *make_source(const struct report_facts *facts)
 {
 	struct json_object *object =
@@ -72,7 +81,7 @@ static struct json_object *make_source(const struct report_facts *facts)
 		return NULL;
 	if (facts->report)
 		report_ask_source(facts->report, &source);
-	json_add_operand(object, &facts->guard->operands[0], 0);
+	add_operand(object, facts, 0);
 	json_object_object_add(object, "unreadable_sectors", json_make_number(true, source.unreadable));
 	add_errors(object, source.areas);
 	return object;
@@ -121,7 +130,7 @@ static struct json_object *make_dest(const struct report_facts *facts, unsigned 
 
 	if (!object)
 		return NULL;
-	json_add_operand(object, &facts->guard->operands[number], number);
+	add_operand(object, facts, number);
 	json_object_object_add(object, "state", json_make_text(state_of(facts, dest)));
 	json_object_object_add(object, "written_sectors", json_make_number(true, dest->written));
 	json_object_object_add(object, "resumed_sectors", json_make_number(true, dest->resumed));
@@ -166,11 +175,30 @@ static struct json_object *make_failed(const struct report_facts *facts)
 	return array;
 }
 
+/* Why nothing was written, and what is wrong with whom. */
+static void add_errors_of_all(struct json_object *object, const struct report_facts *facts)
+{
+	const char *const *reasons;
+	size_t num = log_kept(&reasons);
+
+	json_object_object_add(object, "reasons", json_make_texts(reasons, num));
+	json_object_object_add(object, "read_err", json_object_new_int(facts->has_read_error));
+	json_object_object_add(object, "write_err", json_make_number(true, facts->failed));
+	json_object_object_add(object, "failed", make_failed(facts));
+}
+
+static void add_end(struct json_object *object, const struct report_facts *facts)
+{
+	json_object_object_add(object, "status",
+			       json_object_new_int(facts->signal ? STATUS_SIGNAL + facts->signal : facts->status));
+	json_object_object_add(object, "signal", json_make_text(name_signal(facts->signal)));
+	json_object_object_add(object, "interrupted", json_make_bool(facts->signal));
+	json_object_object_add(object, "elapsed_seconds", make_seconds(facts->elapsed_ms));
+}
+
 struct json_object *report_json_make(const struct report_facts *facts)
 {
 	struct json_object *object = json_object_new_object(), *dests;
-	const char *const *reasons;
-	size_t num = log_kept(&reasons);
 	sector_t written;
 
 	if (!object)
@@ -178,17 +206,67 @@ struct json_object *report_json_make(const struct report_facts *facts)
 	dests = make_dests(facts, &written);
 	json_object_object_add(object, "kcopy", json_make_text(PACKAGE_VERSION));
 	json_object_object_add(object, "dry_run", json_make_bool(facts->is_dry));
-	json_object_object_add(object, "status",
-			       json_object_new_int(facts->signal ? STATUS_SIGNAL + facts->signal : facts->status));
-	json_object_object_add(object, "signal", json_make_text(name_signal(facts->signal)));
-	json_object_object_add(object, "interrupted", json_make_bool(facts->signal));
-	json_object_object_add(object, "reasons", json_make_texts(reasons, num));
-	json_object_object_add(object, "elapsed_seconds", make_seconds(facts->elapsed_ms));
+	add_end(object, facts);
+	add_errors_of_all(object, facts);
 	json_object_object_add(object, "written_bytes", json_make_number(true, written * KCOPYD_SECTOR_BYTES));
-	json_object_object_add(object, "read_err", json_object_new_int(facts->has_read_error));
-	json_object_object_add(object, "write_err", json_make_number(true, facts->failed));
-	json_object_object_add(object, "failed", make_failed(facts));
 	json_object_object_add(object, "source", make_source(facts));
 	json_object_object_add(object, "destinations", dests);
 	return object;
+}
+
+/* -- of many jobs -------------------------------------------------------------------------------- */
+
+int report_json_begin(struct json_file *file, bool is_dry)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "{\n  \"kcopy\": \"%s\",\n  \"dry_run\": %s,\n  \"jobs\": [", PACKAGE_VERSION,
+		 is_dry ? "true" : "false");
+	return json_file_put(file, text);
+}
+
+int report_json_put_line(struct json_file *file, bool is_first, const char *state, const struct report_facts *facts)
+{
+	struct json_object *object = json_object_new_object();
+	sector_t written;
+	int ret = -ENOMEM;
+
+	if (object) {
+		json_object_object_add(object, "line", json_make_number(true, facts->line));
+		json_object_object_add(object, "state", json_make_text(state));
+		add_errors_of_all(object, facts);
+		json_object_object_add(object, "source", make_source(facts));
+		json_object_object_add(object, "destinations", make_dests(facts, &written));
+		ret = json_file_put(file, is_first ? "\n    " : ",\n    ");
+	}
+	if (ret == 0)
+		ret = json_file_put(file, json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(object);
+	return ret;
+}
+
+int report_json_end(struct json_file *file, const struct report_totals *totals, const struct report_facts *facts)
+{
+	const int flags = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
+	struct json_object *object = json_object_new_object();
+	const char *text;
+	int ret = -ENOMEM;
+
+	if (object) {
+		add_end(object, facts);
+		add_errors_of_all(object, facts);
+		json_object_object_add(object, "written_bytes", json_make_number(true, totals->written_bytes));
+		json_object_object_add(object, "complete", json_make_number(true, totals->complete));
+		json_object_object_add(object, "incomplete", json_make_number(true, totals->incomplete));
+		json_object_object_add(object, "next_line", json_make_number(totals->next_line > 0, totals->next_line));
+		text = json_object_to_json_string_ext(object, flags);
+		/* It goes on where the object began. */
+		ret = json_file_put(file, "\n  ],");
+		if (ret == 0)
+			ret = json_file_put(file, strchr(text, '\n'));
+		if (ret == 0)
+			ret = json_file_put(file, "\n");
+	}
+	json_object_put(object);
+	return ret;
 }

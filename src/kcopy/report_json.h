@@ -9,13 +9,13 @@
 #include <stdint.h>
 
 #include "guard.h"
+#include "json.h"
 #include "report.h"
 #include "resume.h"
 
-struct json_object;
-
 /* All that it tells. What is a pointer is borrowed. */
 struct report_facts {
+	unsigned long line;	     /* of a list of jobs; 0: there is none */
 	const struct guard *guard;   /* its operands may be NULL: the command line made no sense */
 	const struct report *report; /* ended; NULL: nothing was written */
 	const struct resume *resume; /* NULL: there are no maps */
@@ -48,5 +48,28 @@ struct report_facts {
  * Every key is always there, as in the plan. To be put by the caller; NULL: no memory.
  */
 struct json_object *report_json_make(const struct report_facts *facts);
+
+/* -- of many jobs: an object with an array of them, one a line, written as they end ------------------ */
+
+struct report_totals {
+	uint64_t written_bytes;
+	unsigned long complete, incomplete; /* jobs; the latter for whatever reason */
+	unsigned long next_line;	    /* the first that was not begun, or 0 */
+};
+
+/*
+ *   { "kcopy", "dry_run", "jobs": [ {
+ *       "line", "state": "complete", "failed", "incomplete", "interrupted", "refused" or "checked",
+ *       "reasons", "read_err", "write_err", "failed",
+ *       "source" and "destinations": as above, but of an operand only its number, operand, path, region, refused and
+ *       reasons } ],
+ *     "status", "signal", "interrupted", "elapsed_seconds", "reasons", "read_err", "write_err", "failed": of all jobs,
+ *     "written_bytes", "complete", "incomplete": numbers of jobs, "next_line": the first that was not begun, or null }
+ *
+ * These return 0 or -errno, which is printed, unless there was no memory.
+ */
+int report_json_begin(struct json_file *file, bool is_dry);
+int report_json_put_line(struct json_file *file, bool is_first, const char *state, const struct report_facts *facts);
+int report_json_end(struct json_file *file, const struct report_totals *totals, const struct report_facts *facts);
 
 #endif

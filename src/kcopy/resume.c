@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "map.h"
+#include "resume_doubt.h"
 #include "resume_side.h"
 #include "resume_zones.h"
 #include "text.h"
@@ -18,13 +19,14 @@
 struct resume_dest {
 	struct map *map; /* owned */
 	struct resume_side side;
-	char *path;	/* owned: the map's file ... */
-	char *name;	/* ... that, printable ... */
-	char *real;	/* ... and without symbolic links */
-	bool is_frozen; /* a flush failed: nothing that was written since the one before it is certain */
-	bool is_fresh;	/* the file did not exist ... */
-	bool is_saved;	/* ... and now it does */
-	int error;	/* why the last attempt to save it failed, or 0: a positive errno */
+	char *path;	 /* owned: the map's file ... */
+	char *name;	 /* ... that, printable ... */
+	char *real;	 /* ... and without symbolic links */
+	bool is_frozen;	 /* a flush failed: nothing that was written since the one before it is certain */
+	bool is_fresh;	 /* the file did not exist ... */
+	bool is_saved;	 /* ... and now it does */
+	int error;	 /* why the last attempt to save it failed, or 0: a positive errno */
+	bool is_changed; /* since it was saved last */
 };
 
 struct resume {
@@ -217,11 +219,26 @@ out:
 	return 0;
 }
 
+void resume_doubt(struct resume *resume)
+{
+	for (unsigned int i = 0; i < resume->num_dests; i++) {
+		struct resume_dest *dest = &resume->dests[i];
+		const struct operand *operands = resume->guard->operands;
+
+		if (!resume_is_overwritten(dest->map, &operands[0], &operands[i + 1]))
+			continue;
+		log_warning("%s: is not any more what its map %s says: all of it is copied again", operands[i + 1].name,
+			    dest->name);
+		map_replace(dest->map, MAP_FLUSHED, MAP_MISSING);
+		dest->is_changed = true;
+	}
+}
+
 void resume_undo(struct resume *resume)
 {
 	for (unsigned int i = 0; i < resume->num_dests; i++)
 		if (resume->dests[i].is_fresh && resume->dests[i].is_saved)
-			unlink(resume->dests[i].path);
+			unlink(resume->dests[i].real); /* a link stays, as it was there before */
 }
 
 /* -- what is to be done -------------------------------------------------------------------------- */
@@ -348,6 +365,7 @@ sector_t resume_contiguous(struct resume *resume, unsigned int number)
 static void freeze(struct resume_dest *dest)
 {
 	dest->is_frozen = true;
+	dest->is_changed = true;
 	map_replace(dest->map, MAP_WRITTEN, MAP_MISSING);
 	map_replace(dest->map, MAP_FLUSHING, MAP_MISSING);
 }
@@ -362,6 +380,7 @@ void resume_written(struct resume *resume, unsigned int number, sector_t sector,
 	sector_t end = sector + count, run;
 
 	pthread_mutex_lock(&resume->lock);
+	dest->is_changed = true;
 	for (; sector < end; sector += run) {
 		bool is_bad = map_get(resume->bad, sector, &run) == MAP_BAD;
 
@@ -379,6 +398,7 @@ void resume_unwritten(struct resume *resume, unsigned int number, sector_t secto
 	sector_t end = sector + count, run;
 
 	pthread_mutex_lock(&resume->lock);
+	dest->is_changed = true;
 	for (; sector < end; sector += run) {
 		enum map_status status = map_get(dest->map, sector, &run);
 
@@ -402,6 +422,7 @@ void resume_unreadable(struct resume *resume, sector_t sector, sector_t count)
 		struct resume_dest *dest = &resume->dests[i];
 		sector_t at, end = sector + count, run;
 
+		dest->is_changed = true;
 		if (!is_noted)
 			freeze(dest);
 		for (at = sector; at < end; at += run) {
@@ -441,10 +462,14 @@ void resume_end_flush(struct resume *resume, uint32_t asked, uint32_t flushed, u
 	for (unsigned int i = 0; i < resume->num_dests; i++) {
 		struct resume_dest *dest = &resume->dests[i];
 
+		/*
+		 * A failed flush is told once: what a later one says of these sectors is nothing, nor of what was
+		 * written meanwhile.
+		 */
+		dest->is_frozen |= failed >> i & 1;
 		if (!(asked >> i & 1))
 			continue;
-		/* A failed flush is told once: what a later one says of these sectors is nothing. */
-		dest->is_frozen |= failed >> i & 1;
+		dest->is_changed = true;
 		map_replace(dest->map, MAP_FLUSHING,
 			    dest->is_frozen    ? MAP_MISSING
 			    : flushed >> i & 1 ? MAP_FLUSHED
@@ -461,6 +486,7 @@ static int save(struct resume *resume, struct resume_dest *dest)
 	int ret;
 
 	pthread_mutex_lock(&resume->lock);
+	dest->is_changed = false;
 	text = map_format(dest->map, &owner, &bytes);
 	pthread_mutex_unlock(&resume->lock);
 	ret = text ? map_write(text, bytes, dest->path) : -ENOMEM;
@@ -468,24 +494,37 @@ static int save(struct resume *resume, struct resume_dest *dest)
 	return ret;
 }
 
-uint32_t resume_save(struct resume *resume)
+/* If it has not been, or has changed since. */
+static bool is_worth_saving(struct resume *resume, const struct resume_dest *dest)
 {
-	uint32_t failed = 0;
+	bool ret;
+
+	pthread_mutex_lock(&resume->lock);
+	ret = dest->is_changed || dest->error || !dest->is_saved;
+	pthread_mutex_unlock(&resume->lock);
+	return ret;
+}
+
+uint32_t resume_save(struct resume *resume, uint32_t numbers)
+{
+	uint32_t unsaved = 0;
 
 	for (unsigned int i = 0; i < resume->num_dests; i++) {
 		struct resume_dest *dest = &resume->dests[i];
-		int ret = save(resume, dest);
+		int ret;
 
-		if (ret)
-			failed |= 1u << i;
-		if (ret && !dest->error)
-			log_warning("%s: the map cannot be saved: %s", dest->name, strerror(-ret));
-		else if (!ret && dest->error)
-			log_warning("%s: the map could be saved again", dest->name);
-		dest->error = -ret;
-		dest->is_saved |= !ret;
+		if ((numbers >> i & 1) && is_worth_saving(resume, dest)) {
+			ret = save(resume, dest);
+			if (ret && !dest->error)
+				log_warning("%s: the map cannot be saved: %s", dest->name, strerror(-ret));
+			else if (!ret && dest->error)
+				log_warning("%s: the map could be saved again", dest->name);
+			dest->error = -ret;
+			dest->is_saved |= !ret;
+		}
+		unsaved |= (uint32_t)(dest->error != 0) << i;
 	}
-	return failed;
+	return unsaved;
 }
 
 const char *resume_path(const struct resume *resume, unsigned int number)

@@ -23,6 +23,12 @@ struct resume;
 int resume_create(struct guard *guard, const char *path, struct resume **result);
 void resume_destroy(struct resume *resume); /* NULL is allowed */
 
+/*
+ * After pre-flight, when nothing was refused: a destination that holds something else where its map claims the source's
+ * data (--force allows that) has none of it, which is printed.
+ */
+void resume_doubt(struct resume *resume);
+
 /* The copy did not begin: maps that did not exist before are removed again. */
 void resume_undo(struct resume *resume);
 
@@ -63,8 +69,11 @@ void resume_unreadable(struct resume *resume, sector_t sector, sector_t count);
 uint32_t resume_begin_flush(struct resume *resume, uint32_t live);
 void resume_end_flush(struct resume *resume, uint32_t asked, uint32_t flushed, uint32_t failed);
 
-/* Saves every map. The maps (bit N-1) that could not be saved, which is printed. Main thread. */
-uint32_t resume_save(struct resume *resume);
+/*
+ * Saves what has changed of the maps @numbers (bit N-1), which may name more than there are. Returns all maps whose last
+ * attempt failed, which is printed. Main thread.
+ */
+uint32_t resume_save(struct resume *resume, uint32_t numbers);
 
 /* Destination @number's map: its file, and that printable; borrowed. */
 const char *resume_path(const struct resume *resume, unsigned int number);

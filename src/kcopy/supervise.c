@@ -33,6 +33,7 @@ struct news {
 };
 
 static pid_t child;	 /* the parent's */
+static pid_t started_as; /* the child's: its parent */
 static int news_fd = -1; /* the parent's end of the pipe, or the child's */
 
 static uint64_t now_ms(void)
@@ -53,9 +54,15 @@ static int begin_child(pid_t parent)
 		return -errno;
 	if (getppid() != parent)
 		return -ESRCH;
+	started_as = parent;
 	ret = signals_catch();
 	signals_obey(parent);
 	return ret;
+}
+
+pid_t supervise_pid(void)
+{
+	return started_as ? started_as : getpid();
 }
 
 int supervise_start(bool *is_parent)

@@ -9,6 +9,7 @@
 #define KCOPY_SUPERVISE_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Longer lists of names are cut. */
 #define SUPERVISE_NAMES_BYTES 256
@@ -18,6 +19,9 @@
  * 0 or -errno: there is no child.
  */
 int supervise_start(bool *is_parent);
+
+/* The process that was started as kcopy: this one, or the child's parent. */
+pid_t supervise_pid(void);
 
 /*
  * The parent: until the child has ended, or does not within some seconds though its result is known. Prints who keeps it

@@ -55,11 +55,12 @@ static int fail(struct units_error *error, size_t at, const char *reason, int re
 	return ret;
 }
 
-int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, struct units_error *error)
+/* As units_parse_sectors(), but in bytes; @plain: those of a number without a unit. */
+static int parse(const char *text, uint64_t plain, uint64_t *bytes, size_t *length, struct units_error *error)
 {
 	const struct unit *unit;
 	size_t digits = 0, letters = 0, i;
-	uint64_t number = 0;
+	uint64_t number = 0, per_unit;
 
 	*length = 0;
 	while (is_digit(text[digits]))
@@ -79,12 +80,35 @@ int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, str
 		return fail(error, 0, "the number is too long", -ERANGE);
 	for (i = 0; i < digits; i++)
 		number = number * 10 + (uint64_t)(text[i] - '0');
-	if (number > MAX_BYTES / unit->bytes)
+	per_unit = letters ? unit->bytes : plain;
+	if (number > MAX_BYTES / per_unit)
 		return fail(error, 0, "2^63 bytes or more", -ERANGE);
-	number *= unit->bytes;
-	if (number % SECTOR_BYTES)
+	*bytes = number * per_unit;
+	return 0;
+}
+
+int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, struct units_error *error)
+{
+	uint64_t bytes;
+	int ret = parse(text, SECTOR_BYTES, &bytes, length, error);
+
+	if (ret)
+		return ret;
+	if (bytes % SECTOR_BYTES)
 		return fail(error, 0, "not a whole number of 512-byte sectors", -EINVAL);
-	*sectors = number / SECTOR_BYTES;
+	*sectors = bytes / SECTOR_BYTES;
+	return 0;
+}
+
+int units_parse_bytes(const char *text, uint64_t *bytes, struct units_error *error)
+{
+	size_t length;
+	int ret = parse(text, 1, bytes, &length, error);
+
+	if (ret)
+		return ret;
+	if (text[length])
+		return fail(error, length, "only digits and a unit can be here", -EINVAL);
 	return 0;
 }
 

@@ -23,6 +23,12 @@ struct units_error {
  */
 int units_parse_sectors(const char *text, uint64_t *sectors, size_t *length, struct units_error *error);
 
+/*
+ * All of @text, in bytes: a plain number counts bytes, and with a unit it is a size as above. -EINVAL or -ERANGE, with @error
+ * filled.
+ */
+int units_parse_bytes(const char *text, uint64_t *bytes, struct units_error *error);
+
 /* "1.5 GiB", "512 B": for people; three significant digits. Returns @buffer. */
 #define UNITS_SIZE_CHARS 32
 const char *units_format_bytes(uint64_t bytes, char buffer[UNITS_SIZE_CHARS]);

@@ -28,7 +28,7 @@
 #define RETRY_MS 100u
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
-#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED | KCOPYD_SPARSE)
 
 struct kcopyd_client {
 	struct list_head node; /* clients; guarded by clients_lock */
@@ -45,8 +45,8 @@ struct kcopyd_client {
 	unsigned long num_jobs;	    /* accepted, not called back */
 	bool is_waiting;	    /* the thread sleeps on work */
 	bool is_cancelling;
-	bool is_abandoning; /* a device was abandoned */
-	uint64_t limit;	    /* for the throttle, as percent is */
+	bool is_looking; /* a device was abandoned, or has failed */
+	uint64_t limit;	 /* for the throttle, as percent is */
 	unsigned int percent;
 	bool has_new_speed; /* the last two were set */
 	bool is_closing;
@@ -178,8 +178,8 @@ static void wait_for_work(struct kcopyd_client *kc)
 	uint64_t due_ns = find_due_ns(kc);
 	bool is_due = false;
 
-	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling &&
-	       !kc->is_abandoning && !kc->has_new_speed && !is_over(kc) && !is_due) {
+	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling && !kc->is_looking &&
+	       !kc->has_new_speed && !is_over(kc) && !is_due) {
 		kc->is_waiting = true;
 		if (due_ns < UINT64_MAX) {
 			struct timespec until = { .tv_sec = (time_t)(due_ns / NS_PER_S),
@@ -224,8 +224,13 @@ static void start_unpaged(struct kcopyd_client *kc)
 	list_init(&held);
 	while (!list_is_empty(&kc->unpaged)) {
 		struct job *job = job_of_node(kc->unpaged.next);
-		uint64_t most = ask_throttle(kc, job);
+		uint64_t most;
 
+		if (job_needs_pages(job)) {
+			requeue(kc, job); /* another of its streams comes first now */
+			continue;
+		}
+		most = ask_throttle(kc, job);
 		if (most == 0) {
 			list_move_tail(job_node(job), &held);
 			continue;
@@ -252,6 +257,8 @@ static void start_chunks(struct kcopyd_client *kc)
 			job_starve(job); /* abandoned devices have them all */
 		}
 		requeue(kc, job);
+		if (!job_needs_pages(job))
+			start_unpaged(kc); /* behind its data there is a hole, or the source is to be asked */
 	}
 }
 
@@ -277,7 +284,7 @@ static void cancel_jobs(struct kcopyd_client *kc)
 }
 
 /* Those that wait stay in their order. */
-static void abandon_in_jobs(struct kcopyd_client *kc)
+static void look_in_jobs(struct kcopyd_client *kc)
 {
 	struct list_head all, *pos;
 
@@ -285,7 +292,19 @@ static void abandon_in_jobs(struct kcopyd_client *kc)
 	while (!list_is_empty(&all)) {
 		pos = all.next;
 		kc->num_orphans += job_abandon(job_of_node(pos));
+		job_drop_failed(job_of_node(pos));
 		requeue(kc, job_of_node(pos));
+	}
+}
+
+/* New jobs. */
+static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
+{
+	while (!list_is_empty(incoming)) {
+		struct job *job = job_of_node(incoming->next);
+
+		job_drop_failed(job);
+		requeue(kc, job);
 	}
 }
 
@@ -327,7 +346,7 @@ static void *client_main(void *arg)
 {
 	struct kcopyd_client *kc = arg;
 	struct list_head incoming, completed;
-	bool is_cancelling, is_abandoning, is_left;
+	bool is_cancelling, is_looking, is_left;
 
 	list_init(&incoming);
 	list_init(&completed);
@@ -337,9 +356,9 @@ static void *client_main(void *arg)
 		list_splice_tail(&kc->incoming, &incoming);
 		list_splice_tail(&kc->completed, &completed);
 		is_cancelling = kc->is_cancelling;
-		is_abandoning = kc->is_abandoning;
+		is_looking = kc->is_looking;
 		kc->is_cancelling = false;
-		kc->is_abandoning = false;
+		kc->is_looking = false;
 		take_speed(kc);
 		if (kc->is_closing && kc->num_jobs == 0 && list_is_empty(&completed) && end(kc)) {
 			is_left = kc->is_left;
@@ -353,12 +372,11 @@ static void *client_main(void *arg)
 		/* Before the new ones are taken over: those accepted after the cancel are not meant. */
 		if (is_cancelling)
 			cancel_jobs(kc);
-		while (!list_is_empty(&incoming))
-			requeue(kc, job_of_node(incoming.next));
+		take_over(kc, &incoming);
 		process_completed(kc, &completed);
 		/* After those that came back in time. */
-		if (is_abandoning)
-			abandon_in_jobs(kc);
+		if (is_looking)
+			look_in_jobs(kc);
 		process_timers(kc);
 		start_chunks(kc);
 		call_back(kc);
@@ -531,7 +549,7 @@ int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent)
 	return 0;
 }
 
-void client_abandon_in_all(void)
+void client_look_in_all(void)
 {
 	struct list_head *pos;
 
@@ -540,11 +558,21 @@ void client_abandon_in_all(void)
 		struct kcopyd_client *kc = container_of(pos, struct kcopyd_client, node);
 
 		pthread_mutex_lock(&kc->lock);
-		kc->is_abandoning = true;
+		kc->is_looking = true;
 		pthread_cond_signal(&kc->work);
 		pthread_mutex_unlock(&kc->lock);
 	}
 	pthread_mutex_unlock(&clients_lock);
+}
+
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
+{
+	kc->env.max_lag = bytes;
+}
+
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
+{
+	kc->env.chunk_pages = pages;
 }
 
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)

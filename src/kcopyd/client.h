@@ -7,10 +7,13 @@
 
 #include "kcopyd.h"
 
-/* A device was abandoned: the threads of all clients look for what it had of their jobs. From any thread. */
-void client_abandon_in_all(void);
+/* A device was abandoned or has failed: the threads of all clients look for it in their jobs. From any thread. */
+void client_look_in_all(void);
 
 /* For tests. How long the first retry of a bad place waits; each further one twice as long. Before the client's first job. */
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms);
+
+/* For tests. How many pages a chunk has at the most, of those of the reserve. Before the client's first job. */
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages);
 
 #endif

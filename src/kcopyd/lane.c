@@ -14,7 +14,6 @@
 #include "device.h"
 #include "lane_aio.h"
 #include "lane_sync.h"
-#include "lane_uring.h"
 
 #define BATCH 32u
 /*
@@ -227,8 +226,7 @@ static void submit_pending(struct lane *lane)
 	}
 }
 
-/* False: there is nothing left to do, ever. @is_idle: nothing but to wait for the engine or for requests. To be asked after
- * submit_pending(), so that the engine is given what there is and waits in one go. */
+/* False: there is nothing left to do, ever. @is_idle: nothing but to wait for the engine or for requests. */
 static bool look_ahead(struct lane *lane, bool *is_idle)
 {
 	bool go_on;
@@ -257,18 +255,17 @@ static void *lane_main(void *arg)
 	void *then_arg;
 	bool is_idle;
 
-	for (;;) {
-		int timeout_ms, count;
+	while (look_ahead(lane, &is_idle)) {
+		int timeout_ms = is_idle ? -1 : 0;
+		int count;
 
-		submit_pending(lane);
-		if (!look_ahead(lane, &is_idle))
-			break;
-		timeout_ms = is_idle ? -1 : 0;
 		/* The engine took nothing and has nothing that could finish: only time can help. */
 		if (lane->is_stalled && lane->in_flight == 0) {
 			timeout_ms = STALL_PAUSE_MS;
 			lane->is_stalled = false;
 		}
+		if (!is_idle)
+			submit_pending(lane);
 		count = lane->in_flight > 0 || is_idle ? lane->ops->reap(lane->engine, events, BATCH, timeout_ms) : 0;
 		for (int i = 0; i < count; i++)
 			settle(lane, &events[i]);
@@ -353,7 +350,8 @@ static void count_in(struct lane *lane, const struct list_head *requests)
 
 unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op)
 {
-	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ };
+	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ,
+							      LANE_EXTENT };
 	uint64_t since, now;
 
 	for (unsigned int i = 0; i < LANE_OPS; i++) {
@@ -439,14 +437,10 @@ int lane_open(struct block_device *bdev, struct lane **result)
 	void *engine;
 	int ret;
 
-	if (!bdev->is_direct) {
-		ret = lane_sync_create(bdev, &engine);
-		return ret ? ret : lane_create(&lane_sync_ops, engine, 1, bdev->bytes, result);
-	}
-	if (lane_uring_is_available()) {
-		ret = lane_uring_create(bdev, &engine);
-		return ret ? ret : lane_create(&lane_uring_ops, engine, LANE_URING_DEPTH, bdev->bytes, result);
-	}
-	ret = lane_aio_create(bdev, &engine);
-	return ret ? ret : lane_create(&lane_aio_ops, engine, LANE_AIO_DEPTH, bdev->bytes, result);
+	ret = bdev->is_direct ? lane_aio_create(bdev, &engine) : lane_sync_create(bdev, &engine);
+	if (ret)
+		return ret;
+	if (bdev->is_direct)
+		return lane_create(&lane_aio_ops, engine, LANE_AIO_DEPTH, bdev->bytes, result);
+	return lane_create(&lane_sync_ops, engine, 1, bdev->bytes, result);
 }

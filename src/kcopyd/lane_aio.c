@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <libaio.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -14,13 +15,15 @@
 #include "lane_sync.h"
 
 struct lane_aio {
-	const struct block_device *bdev; /* borrowed */
-	io_context_t context;		 /* NULL: not needed yet, or not to be had */
-	bool is_refused;		 /* not to be had: blocking calls do it all, one by one */
-	bool is_used;			 /* something was transferred since there was no context */
-	bool is_flushed;		 /* nothing was since a flush: the end, most likely */
-	int event_fd;			 /* owned: counts completions and wakes, so that one read() waits for both */
-	unsigned int in_flight;		 /* in the kernel's hands */
+	struct block_device *bdev; /* borrowed */
+	io_context_t context;	   /* NULL: not needed yet, or not to be had */
+	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
+	bool is_used;		   /* something was transferred since there was no context */
+	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
+	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
+	pthread_t dropper;
+	int event_fd;		/* owned: counts completions and wakes, so that one read() waits for both */
+	unsigned int in_flight; /* in the kernel's hands */
 	struct iocb iocbs[LANE_AIO_DEPTH];
 	struct iocb *free_iocbs[LANE_AIO_DEPTH];
 	unsigned int num_free;
@@ -29,7 +32,7 @@ struct lane_aio {
 	unsigned int num_ready;
 };
 
-int lane_aio_create(const struct block_device *bdev, void **engine)
+int lane_aio_create(struct block_device *bdev, void **engine)
 {
 	struct lane_aio *aio = calloc(1, sizeof(*aio));
 	int ret;
@@ -71,11 +74,36 @@ static bool is_asynchronous(const struct lane_aio *aio, const struct lane_reques
 	return device_is_aligned(aio->bdev, request->offset + request->done, request->bytes - request->done);
 }
 
+static void *drop(void *context)
+{
+	io_destroy(context);
+	return NULL;
+}
+
+/* Behind a flush comes nothing any more, most likely: what takes time for nothing has its time meanwhile. */
+static void begin_dropping(struct lane_aio *aio)
+{
+	if (!aio->context || aio->in_flight > 0 || aio->is_dropping)
+		return;
+	aio->is_dropping = pthread_create(&aio->dropper, NULL, drop, aio->context) == 0;
+	if (aio->is_dropping)
+		aio->context = NULL;
+}
+
+static void end_dropping(struct lane_aio *aio)
+{
+	if (aio->is_dropping)
+		pthread_join(aio->dropper, NULL);
+	aio->is_dropping = false;
+}
+
 static void execute(struct lane_aio *aio, struct lane_request *request)
 {
 	struct lane_event *event;
 
 	assert(aio->num_ready < LANE_AIO_DEPTH);
+	if (request->op == LANE_FLUSH)
+		begin_dropping(aio);
 	event = &aio->ready[aio->num_ready++];
 	event->request = request;
 	event->result = lane_sync_execute(aio->bdev, request);
@@ -127,7 +155,7 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 
 	if (ret >= 0)
 		return ret;
-	if (requests[0]->op != LANE_FLUSH && requests[0]->op != LANE_ZERO)
+	if ((requests[0]->op == LANE_READ || requests[0]->op == LANE_WRITE))
 		want_context(aio, count);
 	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
 		/* What is to be had at once is not to hold up what is not. */
@@ -161,6 +189,7 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 /* While the others still flush, and not when the device is closed: contexts are taken down side by side. */
 static void drop_context(struct lane_aio *aio)
 {
+	end_dropping(aio);
 	if (aio->context)
 		io_destroy(aio->context);
 	aio->context = NULL;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -193,14 +194,14 @@ static void test_what_is_saved_is_what_is_claimed(void **state)
 	resume_unreadable(test->resume, FIRST + 50, 3);
 	resume_written(test->resume, 1, FIRST, 100);
 	resume_begin_flush(test->resume, ~0u);
-	assert_int_equal(resume_save(test->resume), 0);
+	assert_int_equal(resume_save(test->resume, ~0u), 0);
 	snprintf(map, sizeof(map), "%s/map", test->dir);
 	assert_int_equal(resume_create(&test->guard, map, &again), 0);
 	assert_int_equal(resume_count(again, 1, MAP_FLUSHED), 0);
 	resume_destroy(again);
 	resume_end_flush(test->resume, 1, 1, 0);
 	resume_written(test->resume, 1, FIRST + 100, 100);
-	assert_int_equal(resume_save(test->resume), 0);
+	assert_int_equal(resume_save(test->resume, ~0u), 0);
 	assert_int_equal(resume_create(&test->guard, map, &again), 0);
 	assert_int_equal(resume_count(again, 1, MAP_FLUSHED), 97);
 	assert_int_equal(resume_count(again, 1, MAP_BAD), 3);
@@ -211,19 +212,33 @@ static void test_maps_that_are_new_go_away_if_the_copy_does_not_begin(void **sta
 {
 	struct test *test = *state;
 	struct resume *again;
-	char map[PATH_MAX + 16], first[PATH_MAX + 32];
+	char map[PATH_MAX + 16], first[PATH_MAX + 32], second[PATH_MAX + 32];
 
 	snprintf(map, sizeof(map), "%s/map", test->dir);
 	snprintf(first, sizeof(first), "%s.1", map);
-	assert_int_equal(resume_save(test->resume), 0);
+	snprintf(second, sizeof(second), "%s.2", map);
+	assert_int_equal(resume_save(test->resume, ~0u), 0);
 	assert_int_equal(access(first, F_OK), 0);
 	assert_int_equal(resume_create(&test->guard, map, &again), 0);
-	assert_int_equal(resume_save(again), 0);
+	assert_int_equal(resume_save(again, ~0u), 0);
 	resume_undo(again);
 	assert_int_equal(access(first, F_OK), 0);
 	resume_destroy(again);
 	resume_undo(test->resume);
 	assert_int_not_equal(access(first, F_OK), 0);
+
+	/* A link to where one is to be was there before. */
+	assert_int_equal(symlink(second, first), 0);
+	assert_int_equal(resume_create(&test->guard, map, &again), -EINVAL);
+	test->operands[1].is_bad = test->operands[2].is_bad = false;
+	test->guard.num_dests = 1;
+	assert_int_equal(resume_create(&test->guard, first, &again), 0);
+	assert_int_equal(resume_save(again, ~0u), 0);
+	assert_int_equal(access(second, F_OK), 0);
+	resume_undo(again);
+	resume_destroy(again);
+	assert_int_not_equal(access(second, F_OK), 0);
+	assert_int_equal(unlink(first), 0);
 }
 
 /* -- pieces -------------------------------------------------------------------------------------- */
@@ -274,7 +289,7 @@ static void test_what_was_never_tried_comes_first_and_what_is_bad_once_in_a_run(
 	resume_end_flush(test->resume, 3, 3, 0);
 	assert_piece(test, RESUME_MISSING, 0, 100, SECTORS - 100, 1);
 	assert_piece(test, RESUME_BAD, 0, 0, 0, 0);
-	assert_int_equal(resume_save(test->resume), 0);
+	assert_int_equal(resume_save(test->resume, ~0u), 0);
 
 	snprintf(map, sizeof(map), "%s/map", test->dir);
 	assert_int_equal(resume_create(&test->guard, map, &again), 0);

@@ -53,6 +53,49 @@ static void plain_numbers_are_sectors(void **state)
 	assert_sectors("18014398509481983", MAX_SECTORS, 17);
 }
 
+static void assert_bytes(const char *text, uint64_t want)
+{
+	struct units_error error = { 0, NULL };
+	uint64_t bytes = 0;
+
+	if (units_parse_bytes(text, &bytes, &error))
+		fail_msg("'%s': %s at %zu", text, error.reason, error.at);
+	if (bytes != want)
+		fail_msg("'%s': %" PRIu64 " bytes", text, bytes);
+}
+
+static void where_bytes_are_meant_plain_numbers_are_bytes(void **state)
+{
+	static const struct {
+		const char *text;
+		int ret;
+		size_t at;
+	} bad[] = {
+		{ "", -EINVAL, 0 },	 { "-1", -EINVAL, 0 },
+		{ "x", -EINVAL, 0 },	 { "1x", -EINVAL, 1 },
+		{ "1.5M", -EINVAL, 1 },	 { "1M+1", -EINVAL, 2 },
+		{ "1 M", -EINVAL, 1 },	 { "9223372036854775808", -ERANGE, 0 },
+		{ "8192P", -ERANGE, 0 }, { "12345678901234567890", -ERANGE, 0 },
+	};
+
+	(void)state;
+	assert_bytes("0", 0);
+	assert_bytes("1", 1);
+	assert_bytes("511B", 511);
+	assert_bytes("3s", 1536);
+	assert_bytes("50M", 50 << 20);
+	assert_bytes("7MB", 7000000);
+	assert_bytes("9223372036854775807", INT64_MAX);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct units_error error = { 12345, NULL };
+		uint64_t bytes;
+
+		if (units_parse_bytes(bad[i].text, &bytes, &error) != bad[i].ret || error.at != bad[i].at ||
+		    !error.reason)
+			fail_msg("'%s': at %zu", bad[i].text, error.at);
+	}
+}
+
 static void every_unit_has_its_meaning(void **state)
 {
 	static const struct {
@@ -249,6 +292,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_numbers_are_sectors),
+		cmocka_unit_test(where_bytes_are_meant_plain_numbers_are_bytes),
 		cmocka_unit_test(every_unit_has_its_meaning),
 		cmocka_unit_test(a_number_ends_where_digits_and_unit_end),
 		cmocka_unit_test(what_is_no_number_is_refused),

@@ -16,55 +16,6 @@ echo "# KCOPY_TEST_SEED=$KCOPY_TEST_SEED"
 
 # -- bad sectors ---------------------------------------------------------------------------------
 
-# scatter NUMBER MOST: bad=(START+COUNT ...), so many areas of up to MOST sectors anywhere on the disk, never two adjacent
-# ones.
-scatter() {
-	local room=$((SECTORS / $1)) area count
-	bad=()
-	for ((area = 0; area < $1; area++)); do
-		count=$((1 + RANDOM % $2))
-		bad+=("$((area * room + RANDOM % (room - count - 1) + 1))+$count")
-	done
-}
-
-# failing NAME DEVICE: a device-mapper device that has only errors in the areas of bad, and is DEVICE elsewhere.
-failing() {
-	local area at=0 start count table=()
-	for area in "${bad[@]}"; do
-		start=${area%+*} count=${area#*+}
-		((start == at)) || table+=("$at $((start - at)) linear $2 $at")
-		table+=("$start $count error")
-		at=$((start + count))
-	done
-	((at == SECTORS)) || table+=("$at $((SECTORS - at)) linear $2 $at")
-	dm "$1" "${table[@]}"
-}
-
-# null_bad +|-: the disk nullb0 fails in the areas of bad from now on, or does not any more.
-null_bad() {
-	local area
-	for area in "${bad[@]}"; do
-		echo "$1${area%+*}-$((${area%+*} + ${area#*+} - 1))" >/sys/kernel/config/nullb/nullb0/badblocks || return
-	done
-}
-
-# how_many: sectors of bad
-how_many() {
-	local area sum=0
-	for area in "${bad[@]}"; do
-		((sum += ${area#*+}))
-	done
-	echo $sum
-}
-
-# leave_out FILE: the areas of bad in /tmp/expected become what FILE has there.
-leave_out() {
-	local area
-	for area in "${bad[@]}"; do
-		dd if="$1" of=/tmp/expected bs=512 skip="${area%+*}" seek="${area%+*}" count="${area#*+}" conv=notrunc status=none
-	done
-}
-
 # assert_bad_reads ERROR: one line for each area of bad, with this error, in order, and no other line; and the sum.
 assert_bad_reads() {
 	local area line lines=''
@@ -425,13 +376,6 @@ check 'a destination that goes on failing has its bit, holds what was said, and 
 
 # -- disks that are pulled out -------------------------------------------------------------------
 
-# Each command takes a while, so that there is a middle.
-pulled() {
-	scsi_disk && fill "/dev/$sd" && scsi_set ndelay 50000000
-}
-pull() {
-	echo 1 >"/sys/block/$sd/device/delete"
-}
 GONE='(No such device|No such device or address|Input/output error|No space left on device)'
 
 scene

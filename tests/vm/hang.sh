@@ -135,6 +135,69 @@ shrinks() {
 }
 check 'a destination that becomes shorter while it is written has its bit' shrinks
 
+# -- flushes -------------------------------------------------------------------------------------
+
+# A flush goes to everything that a device-mapper device stands on, so it hangs with a part that nothing is written to.
+scene
+need dmsetup dm-mod 'null_blk nr_devices=0'
+flushes_hang() {
+	ramdisks 3 4 && null_disk nullb0 size=4 cache_size=1 && linear cached /dev/nullb0 0 $SECTORS &&
+		dm flushes "0 $FIRST linear /dev/ram1 0" "$FIRST $FIRST linear /dev/mapper/cached 0"
+}
+arrange flushes_hang
+
+# is_safe MAP: all of it
+is_safe() {
+	[[ $(grep -v '^#' "$1" | sed 1d) =~ ^0x0+\ +0x0*$(printf %X $((FIRST * 512)))\ +\+$ ]]
+}
+
+# flush_hangs ARGUMENT...: kcopy has begun, and is to flush what it writes when flushes do not answer any more.
+flush_hangs() {
+	local before
+	gated source /dev/ram0 $((FIRST / 2)) $FIRST
+	before=$(transfers $M/flushes write)
+	begin kcopy --map=/tmp/map -p 64 "$@" $M/source $M/flushes:0 /dev/ram2
+	until_true 20 more_transfers $M/flushes write "$before"
+	hangs cached
+	hangs_no_more source-gate
+}
+
+map_of_the_other() {
+	flush_hangs
+	until_true 20 is_safe /tmp/map.2
+	! ended || fail 'it does not hang'
+	! grep '+$' /tmp/map.1 || fail 'its flush did not hang'
+	kill -KILL "$(pidof kcopy)"
+	hangs_no_more cached
+	finish
+	is_safe /tmp/map.2
+	! grep '+$' /tmp/map.1 || fail 'it claims something'
+	run kcopy --map=/tmp/map $M/source $M/flushes:0 /dev/ram2
+	assert_status 0
+	assert_said "ram2: $FIRST sectors .*written and flushed, $FIRST of them before"
+	is_safe /tmp/map.1
+	content /dev/ram0 0 $FIRST /tmp/expected
+	assert_holds /dev/ram1 0 $FIRST
+	assert_holds /dev/ram2 0 $FIRST
+}
+check 'a destination whose flush hangs keeps no other map from being saved' map_of_the_other
+
+flush_dropped() {
+	rm -f /tmp/map.*
+	dmsetup remove source
+	dmsetup remove source-gate
+	flush_hangs --stall-timeout=2
+	until_true 20 ended
+	hangs_no_more cached
+	finish
+	assert_status 2
+	assert_said 'flushes: FAILED: flush'
+	assert_said "ram2: $FIRST sectors .*written and flushed"
+	is_safe /tmp/map.2
+	! grep '+$' /tmp/map.1 || fail 'it claims something'
+}
+check '--stall-timeout: it is dropped, and its map claims nothing' flush_dropped
+
 # -- for good ------------------------------------------------------------------------------------
 
 # need_option NAME: checks are skipped while kcopy has none of that name.

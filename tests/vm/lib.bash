@@ -173,6 +173,14 @@ scsi_set() {
 	echo "$2" >"/sys/bus/pseudo/drivers/scsi_debug/$1"
 }
 
+# pulled: as scsi_disk, to be pulled out by pull; each command takes a while, so that there is a middle.
+pulled() {
+	scsi_disk && fill "/dev/$sd" && scsi_set ndelay 50000000
+}
+pull() {
+	echo 1 >"/sys/block/$sd/device/delete"
+}
+
 # null_disk NAME KEY=VALUE...: a disk /dev/NAME of null_blk, with these settings.
 null_disk() {
 	local dir=/sys/kernel/config/nullb/$1 setting
@@ -194,6 +202,57 @@ transfers() {
 # more_transfers DEVICE KIND NUMBER: is it more than so many by now?
 more_transfers() {
 	(($(transfers "$1" "$2") > $3))
+}
+
+# -- bad sectors, of a disk of $SECTORS ------------------------------------------------------------
+
+# scatter NUMBER MOST: bad=(START+COUNT ...), so many areas of up to MOST sectors anywhere on the disk, never two adjacent
+# ones.
+scatter() {
+	local room=$((SECTORS / $1)) area count
+	bad=()
+	for ((area = 0; area < $1; area++)); do
+		count=$((1 + RANDOM % $2))
+		bad+=("$((area * room + RANDOM % (room - count - 1) + 1))+$count")
+	done
+}
+
+# failing NAME DEVICE: a device-mapper device that has only errors in the areas of bad, and is DEVICE elsewhere.
+failing() {
+	local area at=0 start count table=()
+	for area in "${bad[@]}"; do
+		start=${area%+*} count=${area#*+}
+		((start == at)) || table+=("$at $((start - at)) linear $2 $at")
+		table+=("$start $count error")
+		at=$((start + count))
+	done
+	((at == SECTORS)) || table+=("$at $((SECTORS - at)) linear $2 $at")
+	dm "$1" "${table[@]}"
+}
+
+# null_bad +|-: the disk nullb0 fails in the areas of bad from now on, or does not any more.
+null_bad() {
+	local area
+	for area in "${bad[@]}"; do
+		echo "$1${area%+*}-$((${area%+*} + ${area#*+} - 1))" >/sys/kernel/config/nullb/nullb0/badblocks || return
+	done
+}
+
+# how_many: sectors of bad
+how_many() {
+	local area sum=0
+	for area in "${bad[@]}"; do
+		((sum += ${area#*+}))
+	done
+	echo $sum
+}
+
+# leave_out FILE: the areas of bad in /tmp/expected become what FILE has there.
+leave_out() {
+	local area
+	for area in "${bad[@]}"; do
+		dd if="$1" of=/tmp/expected bs=512 skip="${area%+*}" seek="${area%+*}" count="${area#*+}" conv=notrunc status=none
+	done
 }
 
 # Whatever stands on what: mounts and swap first, then what holds nothing of another, as often as it takes.

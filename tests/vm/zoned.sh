@@ -236,6 +236,24 @@ crosses() {
 }
 check 'and one in a write that crosses into the next zone' crosses 13 300
 
+# zeros_up_to ZONE SECTOR
+zeros_up_to() {
+	local start=$(($1 * ZONE)) at=$((($1 + 1) * ZONE + $2))
+	blkzone reset -o $start -c 2 /dev/nullb0
+	failing + $at-$at
+	run kcopy --zero --retries=0 --on-error=ignore /dev/nullb0:$start+$((2 * ZONE))
+	failing - $at-$at
+	assert_status 2
+	assert_said "FAILED: zeroing of [0-9]+ sectors? at sector $at: .*; wrote $((at - start)) of"
+	[[ $(pointer /dev/nullb0 $(($1 + 1))) -eq $2 ]] || fail "the write pointer is at $(pointer /dev/nullb0 $(($1 + 1)))"
+	# What is zeros already need not be zeroed again.
+	run kcopy --zero /dev/nullb0:$start+$((2 * ZONE))
+	assert_status 0
+	dd if=/dev/zero of=/tmp/expected bs=512 count=$((2 * ZONE)) status=none
+	assert_holds /dev/nullb0 $start $((2 * ZONE))
+}
+check 'and one in the middle of zeroing' zeros_up_to 13 999
+
 # Conventional zones are written anywhere, and failures in them are narrowed down as ever.
 conventional() {
 	failing + 400-402

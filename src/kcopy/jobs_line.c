@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "jobs_line.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "text.h"
+
+/* -- what the engine says (client's thread) ------------------------------------------------------ */
+
+static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
+			    sector_t contiguous)
+{
+	report_observer.chunk_written(observer, ((struct jobs_context *)context)->job, dest, to, contiguous);
+}
+
+static void observe_error(void *observer, void *context, const struct kcopyd_error *error)
+{
+	struct jobs_context *own = context;
+
+	if (own->job)
+		report_observer.error(observer, own->job, error);
+	else
+		own->on_error(own, error);
+}
+
+const struct kcopyd_observer line_observer = {
+	.chunk_written = observe_written,
+	.error = observe_error,
+};
+
+/* -- from words to operands ---------------------------------------------------------------------- */
+
+static bool check_number(const struct words *words)
+{
+	char *source = text_printable(words->items[0]);
+
+	if (words->num < 2)
+		log_error("%s: a source without a destination; a line is SOURCE DEST [DEST...]", source ? source : "?");
+	else if (words->num > KCOPYD_MAX_DESTS + 1)
+		log_error("%zu destinations: %u are the most that can be written at once", words->num - 1,
+			  KCOPYD_MAX_DESTS);
+	free(source);
+	return words->num >= 2 && words->num <= KCOPYD_MAX_DESTS + 1;
+}
+
+static struct line *allocate(unsigned long number, size_t num)
+{
+	struct line *line = calloc(1, sizeof(*line) + num * sizeof(line->entries[0]));
+
+	if (!line)
+		return NULL;
+	line->number = number;
+	line->guard.operands = calloc(num, sizeof(line->guard.operands[0]));
+	if (!line->guard.operands) {
+		free(line);
+		return NULL;
+	}
+	line->guard.has_source = true;
+	for (size_t i = 0; i < num; i++) {
+		line->guard.operands[i].dir_fd = -1;
+		line->guard.operands[i].backing_fd = -1;
+	}
+	return line;
+}
+
+void line_destroy(struct line *line)
+{
+	if (!line)
+		return;
+	report_destroy(line->report);
+	for (unsigned int i = 0; line->guard.operands && i <= line->guard.num_dests; i++) {
+		if (line->entries[i])
+			pool_put(line->entries[i]);
+		pool_free_operand(&line->guard.operands[i]);
+	}
+	free(line->guard.operands);
+	free(line);
+}
+
+/* The source is to be created; by this very line, and no other before it? */
+static bool is_own_dest(const struct line *line, unsigned int num_dests)
+{
+	const char *place = line->guard.operands[0].spec.place;
+	const struct pool_entry *own = NULL;
+	unsigned long gets = 0;
+
+	for (unsigned int i = 1; i <= num_dests; i++) {
+		const struct pool_entry *entry = line->entries[i];
+
+		if (entry && strcmp(entry->operand->spec.place, place) == 0)
+			own = entry;
+		gets += entry && entry == own;
+	}
+	return own && own->gets == gets;
+}
+
+static int get_source(struct pool *pool, struct line *line, const char *text, unsigned int num_dests, bool is_checking)
+{
+	int ret = pool_get(pool, &line->guard.operands[0], 0, text, &line->entries[0]);
+
+	if (ret != -ENOENT)
+		return ret;
+	line->is_deferred = is_checking && !is_own_dest(line, num_dests);
+	if (line->is_deferred)
+		return 0;
+	operand_problem(&line->guard.operands[0], "does not exist");
+	return -EINVAL;
+}
+
+/*
+ * All of them are asked for, so that all that is wrong is said. The source comes last: if its file is a destination, too,
+ * that one's lock is for both.
+ */
+static int get_operands(struct pool *pool, struct line *line, const struct words *words, bool is_checking)
+{
+	unsigned int num_dests = (unsigned int)words->num - 1;
+	int ret = 0, error = 0;
+
+	line->guard.num_dests = num_dests;
+	for (unsigned int i = 1; i <= num_dests && (error == 0 || error == -EINVAL); i++) {
+		error = pool_get(pool, &line->guard.operands[i], i, words->items[i], &line->entries[i]);
+		ret = error ? error : ret;
+	}
+	if (ret == 0 || ret == -EINVAL)
+		error = get_source(pool, line, words->items[0], num_dests, is_checking);
+	return error ? error : ret;
+}
+
+static int check(struct pool *pool, struct line *line)
+{
+	if (line->is_deferred)
+		return 0;
+	guard_place(&line->guard);
+	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
+		if (line->entries[i])
+			pool_check_contents(pool, line->entries[i], &line->guard.operands[i]);
+	return guard_is_refused(&line->guard) ? -EINVAL : 0;
+}
+
+int line_create(struct pool *pool, unsigned long number, const struct words *words, bool is_checking,
+		struct line **result)
+{
+	struct line *line;
+	int ret;
+
+	*result = NULL;
+	if (!check_number(words))
+		return -EINVAL;
+	line = allocate(number, words->num);
+	if (!line)
+		return -ENOMEM;
+	ret = get_operands(pool, line, words, is_checking);
+	if (ret == 0 || ret == -EINVAL)
+		ret = check(pool, line) ? -EINVAL : ret;
+	if (ret && ret != -EINVAL) {
+		line_destroy(line);
+		return ret;
+	}
+	*result = line;
+	return ret;
+}
+
+/* -- starting ------------------------------------------------------------------------------------ */
+
+static bool overlaps(const struct pool *pool, const struct line *a, unsigned int i, const struct line *b,
+		     unsigned int j)
+{
+	/* What was not created yet is nobody's. */
+	if (!a->guard.operands[i].region.bdev)
+		return a->entries[i] == b->entries[j];
+	if (i > 0 && j > 0 && a->entries[i] == b->entries[j] &&
+	    kcopyd_device_is_zoned(a->guard.operands[i].region.bdev))
+		return true; /* zones are written in order */
+	return pool_overlap(pool, a->entries[i], &a->guard.operands[i].region, b->entries[j],
+			    &b->guard.operands[j].region);
+}
+
+bool line_must_wait(const struct pool *pool, const struct line *line, const struct line *other)
+{
+	for (unsigned int i = 0; i <= line->guard.num_dests; i++)
+		for (unsigned int j = i == 0; j <= other->guard.num_dests; j++)
+			if (overlaps(pool, line, i, other, j))
+				return true;
+	return false;
+}
+
+int line_start(struct pool *pool, struct line *line, struct kcopyd_client *client, unsigned int flags,
+	       unsigned int report_flags, kcopyd_notify_fn fn)
+{
+	struct io_region dests[KCOPYD_MAX_DESTS], source;
+	int ret = 0;
+
+	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
+		if (pool_begin(pool, line->entries[i], &line->guard.operands[i]))
+			ret = -EINVAL;
+	if (ret)
+		return ret;
+	if (report_create(&line->guard, NULL, report_flags, &line->report)) {
+		log_error("%s", strerror(ENOMEM));
+		return -EINVAL;
+	}
+	line->job.report = line->report;
+	line->context.job = &line->job;
+	source = line->guard.operands[0].region;
+	for (unsigned int i = 0; i < line->guard.num_dests; i++) {
+		line->job.numbers[i] = i + 1;
+		dests[i] = line->guard.operands[i + 1].region;
+	}
+	ret = kcopyd_copy(client, &source, line->guard.num_dests, dests, flags, fn, line);
+	if (ret == 0)
+		return 0;
+	if (ret == -EINVAL)
+		log_error("the reserve holds no logical block of these devices; use a larger --pages");
+	else
+		log_error("the copy cannot be started: %s", strerror(-ret));
+	report_destroy(line->report);
+	line->report = NULL;
+	return -EINVAL;
+}
+
+uint64_t line_written_bytes(const struct line *line)
+{
+	uint64_t sum = 0;
+	struct report_dest dest;
+
+	for (unsigned int i = 1; line->report && i <= line->guard.num_dests; i++) {
+		report_ask_dest(line->report, i, &dest);
+		sum += dest.written * KCOPYD_SECTOR_BYTES;
+	}
+	return sum;
+}

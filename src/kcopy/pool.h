@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Open operands for many copies: each device or file is opened, claimed, locked and looked at once, and stays open as
+ * long as there is room. What is asked of a destination is asked of all of it, before the first write to it. Main thread
+ * only.
+ */
+#ifndef KCOPY_POOL_H
+#define KCOPY_POOL_H
+
+#include <stdbool.h>
+
+#include "guard.h"
+#include "kcopyd.h"
+
+/* So many sources, and so many destinations, are open at a time. */
+#define POOL_SLOTS 64u
+
+struct pool_entry {
+	struct operand *operand; /* owned by the pool: all of the device or file */
+	unsigned int index;	 /* of all entries */
+	unsigned int users;	 /* copies; while there are any it stays open */
+	unsigned long gets;	 /* how often it was asked for */
+	unsigned long used;	 /* when it was asked for last */
+	bool is_begun;		 /* written to ... */
+	sector_t first, end;	 /* ... in these sectors */
+	bool is_trusted;	 /* what it holds is, at least partly, ours: it was closed meanwhile */
+	unsigned int stalled_ms; /* for whoever looks: what it was when he looked last ... */
+	bool is_told;		 /* ... and whether he said so */
+};
+
+struct pool;
+
+/* @options is borrowed. 0 or -ENOMEM. */
+int pool_create(const struct guard_options *options, struct pool **result);
+
+/* Nobody uses an entry any more. NULL is allowed. */
+void pool_destroy(struct pool *pool);
+
+/* A file that must be no operand, open as @fd, which is borrowed; @what it is is static. */
+void pool_forbid(struct pool *pool, int fd, const char *what);
+
+/*
+ * Reads @text as operand @number of a copy, and finds or opens what it names. @operand, zeroed, is filled as for a guard,
+ * but for its region; to be freed by pool_free_operand(), whatever comes back. 0: @entry is the caller's until pool_put().
+ * -EINVAL: refused, which was printed, and is in @operand. -EINTR: a signal. -EAGAIN: later, when other entries have been put.
+ * -ENOENT, of a source: it is to be created by a copy that was asked for, and has not been yet.
+ */
+int pool_get(struct pool *pool, struct operand *operand, unsigned int number, const char *text,
+	     struct pool_entry **entry);
+void pool_put(struct pool_entry *entry);
+void pool_free_operand(struct operand *operand);
+
+/*
+ * Before a write to @operand, of @entry, whose region is set: does it overwrite something? 0, or -EINVAL, and that was
+ * printed. By what was there when the entry was opened.
+ */
+int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struct operand *operand);
+
+/* Right before that write: creates and extends. 0, or -EINVAL, which was printed. */
+int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *operand);
+
+/* kcopyd_regions_overlap(), of regions of two entries; quick where these have nothing in common. */
+bool pool_overlap(const struct pool *pool, const struct pool_entry *a, const struct io_region *a_region,
+		  const struct pool_entry *b, const struct io_region *b_region);
+
+/* Those that are open, one after the other, by @index from 0; NULL: none, at this one. */
+#define POOL_MOST (2 * POOL_SLOTS)
+struct pool_entry *pool_at(struct pool *pool, unsigned int index);
+
+#endif
