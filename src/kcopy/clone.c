@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "clone_copy.h"
+#include "disk.h"
 #include "log.h"
 #include "plan.h"
 #include "refresh.h"
@@ -60,6 +61,20 @@ static unsigned int choose_pages(const struct clone *clone)
 	if (needed < 2 * block_pages)
 		needed = 2 * block_pages;
 	return needed < clone->options->pages ? (unsigned int)needed : clone->options->pages;
+}
+
+/*
+ * Not unless the user says so: a head that moves to and fro between two places reads less than half as fast, and of what
+ * changes meanwhile not all would get the same.
+ */
+static uint64_t choose_max_lag(const struct clone *clone)
+{
+	const struct operand *source = &clone->guard.operands[0];
+
+	if (clone->options->max_lag == KCOPYD_LAG_AUTO && clone->guard.has_source &&
+	    (source->may_change || disk_is_rotational(source->is_block ? source->rdev : source->file_dev)))
+		return 0;
+	return clone->options->max_lag;
 }
 
 static void tell_plan(const struct clone *clone, unsigned int pages)
@@ -123,6 +138,7 @@ static int run_jobs(struct clone *clone)
 	}
 	kcopyd_client_set_observer(clone->client, &report_observer, NULL);
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
+	kcopyd_client_set_max_lag(clone->client, choose_max_lag(clone));
 	clone_stall_prepare(clone, pages);
 	pace_open(&clone->pace, clone->client, &clone->options->speed);
 	clone_flush_prepare(clone);

@@ -22,6 +22,11 @@ static unsigned int policy_flags(enum on_error policy)
 	return KCOPYD_DROP_FAILED;
 }
 
+static unsigned int sparse_flags(const struct clone *clone)
+{
+	return clone->options->writes_zeros ? 0 : KCOPYD_SPARSE;
+}
+
 bool clone_has_failed(const struct clone *clone, unsigned int number)
 {
 	return atomic_load(&clone->write_err) >> (number - 1) & 1;
@@ -139,6 +144,7 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 	/* What could be read once and cannot now is not to be lost: such a block is written as a whole, or not at all. */
 	if (piece->is_partial && is_ignoring(clone))
 		flags = KCOPYD_DROP_FAILED;
+	flags |= sparse_flags(clone);
 	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, flags, job_done, job);
 	if (ret)
 		atomic_store(&job->state, JOB_FREE);
@@ -226,8 +232,8 @@ static int zero_all(struct clone *clone)
 
 		clone_job_begin(clone, job);
 		clone_job_add(clone, job, number, 0, clone->guard.operands[number].region.count);
-		error = kcopyd_zero(clone->client, 1, job->dests, policy_flags(clone->options->on_error), job_done,
-				    job);
+		error = kcopyd_zero(clone->client, 1, job->dests,
+				    policy_flags(clone->options->on_error) | sparse_flags(clone), job_done, job);
 		if (error == 0) {
 			running++;
 			continue;

@@ -184,6 +184,29 @@ int disk_ask_sysfs(const char *sysfs, dev_t rdev, struct disk *disk)
 	return ret;
 }
 
+bool disk_is_rotational_sysfs(const char *sysfs, dev_t rdev)
+{
+	char path[PATH_MAX], *text;
+	bool is_rotational;
+	int dir;
+
+	if (snprintf(path, sizeof(path), "%s/dev/block/%u:%u", sysfs, major(rdev), minor(rdev)) >= (int)sizeof(path))
+		return false;
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return false;
+	text = read_first(dir, "queue/rotational", "../queue/rotational"); /* a partition has its disk's queue */
+	is_rotational = text && strcmp(text, "1") == 0;
+	free(text);
+	close(dir);
+	return is_rotational;
+}
+
+bool disk_is_rotational(dev_t rdev)
+{
+	return disk_is_rotational_sysfs("/sys", rdev);
+}
+
 /* -- udev ---------------------------------------------------------------------------------------- */
 
 static int hex_value(char c)

@@ -26,6 +26,12 @@ struct disk {
 int disk_ask(dev_t rdev, struct disk *disk);
 void disk_free(struct disk *disk);
 
+/*
+ * Must a head move for what is read on it? False if that cannot be told. For a file, the number of its file system's
+ * device.
+ */
+bool disk_is_rotational(dev_t rdev);
+
 /* -- for disk.c and its tests -------------------------------------------------------------------- */
 
 /* disk_ask() without udev, below @sysfs ("/sys"); fills all but stable_name and serial_short. */
@@ -34,6 +40,8 @@ int disk_ask_sysfs(const char *sysfs, dev_t rdev, struct disk *disk);
 /* What udev knows of a whole disk goes before what sysfs said. @property: a value of udev's data base, or NULL. */
 typedef const char *(*disk_property_fn)(const char *key, void *context);
 void disk_take_properties(struct disk *disk, disk_property_fn property, void *context);
+
+bool disk_is_rotational_sysfs(const char *sysfs, dev_t rdev);
 
 /* How good a stable name is @link ("by-id/wwn-0x5000")? The lower, the better; DISK_NO_LINK: it is none. */
 #define DISK_NO_LINK 100u

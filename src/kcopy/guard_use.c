@@ -241,8 +241,9 @@ void guard_check_destination(const struct guard *guard, struct operand *operand)
 /* -- the source ---------------------------------------------------------------------------------- */
 
 /* @use: by whom, or NULL; freed here. @name: of what, if not of the source itself. */
-static void warn_of_writers(const struct operand *operand, const char *name, char *use)
+static void warn_of_writers(struct operand *operand, const char *name, char *use)
 {
+	operand->may_change |= use != NULL;
 	if (use && strcmp(use, "active swap") == 0)
 		log_warning("%s: %s%s%s and changes while it is read: the copy is of no use; swapoff it first",
 			    operand->name, name ? name : "", name ? " is " : "is ", use);
@@ -254,7 +255,7 @@ static void warn_of_writers(const struct operand *operand, const char *name, cha
 	free(use);
 }
 
-void guard_check_source(const struct operand *operand)
+void guard_check_source(struct operand *operand)
 {
 	struct aliases aliases;
 

@@ -13,6 +13,6 @@ void guard_check_use(struct guard *guard);
 
 /* The same for one: a destination of @guard, which has all that we have open; or a source, whatever else is open. */
 void guard_check_destination(const struct guard *guard, struct operand *operand);
-void guard_check_source(const struct operand *operand);
+void guard_check_source(struct operand *operand);
 
 #endif

@@ -37,9 +37,10 @@ struct operand {
 	enum lock_mode lock_mode;
 	int lock_error; /* why its disk could not be locked, if that is no reason to refuse: a positive errno */
 	bool is_block;
-	bool was_asked; /* whether it is in use, before any of ours was opened ... */
-	bool is_busy;	/* ... and it is */
-	dev_t file_dev; /* of a file that exists, with its inode */
+	bool was_asked;	 /* whether it is in use, before any of ours was opened ... */
+	bool is_busy;	 /* ... and it is */
+	bool may_change; /* of a source: somebody uses it who may write it meanwhile */
+	dev_t file_dev;	 /* of a file that exists, with its inode */
 	ino_t file_inode;
 	dev_t rdev; /* of a block device */
 

@@ -10,6 +10,7 @@
 
 #include "log.h"
 #include "text.h"
+#include "units.h"
 
 enum {
 	OPT_ZERO = 1,
@@ -22,10 +23,12 @@ enum {
 	OPT_RETRIES,
 	OPT_MAP,
 	OPT_STALL_TIMEOUT,
+	OPT_SPARSE,
 	OPT_PAGES,
 	OPT_LIMIT,
 	OPT_THROTTLE,
 	OPT_REMOTE,
+	OPT_MAX_LAG,
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_VERBOSE,
@@ -67,6 +70,12 @@ static struct poptOption error_options[] = {
 	  "drop a destination that completes nothing for so long (default: only name it, after 10 s)", "SECS" },
 	POPT_TABLEEND,
 };
+static struct poptOption data_options[] = {
+	{ "sparse", '\0', POPT_ARG_STRING, NULL, OPT_SPARSE,
+	  "zeros become holes, or are not sent, where that reads back as zeros (auto, default), or are written (never)",
+	  "auto|never" },
+	POPT_TABLEEND,
+};
 static struct poptOption speed_options[] = {
 	{ "pages", 'p', POPT_ARG_STRING, NULL, OPT_PAGES, "memory for data, in pages of 4 KiB (default 4096 = 16 MiB)",
 	  "N" },
@@ -77,6 +86,9 @@ static struct poptOption speed_options[] = {
 	{ "remote", 'R', POPT_ARG_STRING, NULL, OPT_REMOTE,
 	  "set --limit and --throttle of the kcopy that copies as process PID; without them: print what they are",
 	  "PID" },
+	{ "max-lag", '\0', POPT_ARG_STRING, NULL, OPT_MAX_LAG,
+	  "read apart for a destination that is so far behind another; auto (default): if the source is idle enough; off: all at the pace of the slowest",
+	  "auto|off|SIZE" },
 	POPT_TABLEEND,
 };
 static struct poptOption output_options[] = {
@@ -93,6 +105,7 @@ static struct poptOption table[] = {
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, what_options, 0, "What:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, safety_options, 0, "Safety:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, error_options, 0, "Errors:", NULL },
+	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, data_options, 0, "Data:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, speed_options, 0, "Speed:", NULL },
 	{ NULL, '\0', POPT_ARG_INCLUDE_TABLE, output_options, 0, "Output:", NULL },
 	POPT_TABLEEND,
@@ -124,6 +137,15 @@ static int set_on_error(const char *text, struct options *options)
 		}
 	}
 	refuse_value("on-error", text, "not a policy; write drop, stop or ignore");
+	return -EINVAL;
+}
+
+static int set_sparse(const char *text, struct options *options)
+{
+	options->writes_zeros = strcmp(text, "never") == 0;
+	if (options->writes_zeros || strcmp(text, "auto") == 0)
+		return 0;
+	refuse_value("sparse", text, "not a way to treat zeros; write auto or never");
 	return -EINVAL;
 }
 
@@ -214,6 +236,28 @@ static bool is_remote_option(int option)
 {
 	return option == OPT_REMOTE || option == OPT_LIMIT || option == OPT_THROTTLE || option == OPT_QUIET ||
 	       option == OPT_VERBOSE;
+}
+
+static int set_max_lag(const char *text, struct options *options)
+{
+	struct units_error error;
+	uint64_t sectors;
+	size_t length;
+
+	if (strcmp(text, "auto") == 0) {
+		options->max_lag = KCOPYD_LAG_AUTO;
+		return 0;
+	}
+	if (strcmp(text, "off") == 0) {
+		options->max_lag = 0;
+		return 0;
+	}
+	if (units_parse_sectors(text, &sectors, &length, &error) || text[length]) {
+		refuse_value("max-lag", text, "not a size; write auto, off, or a size such as 4M");
+		return -EINVAL;
+	}
+	options->max_lag = sectors * KCOPYD_SECTOR_BYTES;
+	return 0;
 }
 
 /* Several --expect, each a further condition. */
@@ -453,6 +497,9 @@ static enum options_outcome read_options(struct options *options)
 		case OPT_STALL_TIMEOUT:
 			ret = set_stall_timeout(argument, options);
 			break;
+		case OPT_SPARSE:
+			ret = set_sparse(argument, options);
+			break;
 		case OPT_PAGES:
 			ret = set_pages(argument, options);
 			break;
@@ -464,6 +511,9 @@ static enum options_outcome read_options(struct options *options)
 			break;
 		case OPT_REMOTE:
 			ret = set_remote(argument, options);
+			break;
+		case OPT_MAX_LAG:
+			ret = set_max_lag(argument, options);
 			break;
 		case OPT_EXPECT:
 			ret = add_expect(argument, options);
@@ -529,7 +579,8 @@ enum options_outcome options_parse(int argc, const char **argv, struct options *
 
 	*options = (struct options){ .pages = OPTIONS_DEFAULT_PAGES,
 				     .retries = OPTIONS_DEFAULT_RETRIES,
-				     .speed.throttle = 100 };
+				     .speed.throttle = 100,
+				     .max_lag = KCOPYD_LAG_AUTO };
 	options->arguments = copy_arguments(argc, argv);
 	if (options->arguments)
 		options->popt_context = poptGetContext("kcopy", argc, options->arguments, table, 0);

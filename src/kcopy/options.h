@@ -6,6 +6,7 @@
 #define KCOPY_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "guard.h"
 #include "speed.h"
@@ -22,6 +23,7 @@ struct options {
 	enum on_error on_error;
 	unsigned int retries;	    /* of a place that failed */
 	unsigned int stall_timeout; /* seconds; 0: nobody is dropped for that */
+	bool writes_zeros;	    /* instead of making holes, or having the device zero them */
 	char *map_path;		    /* owned; NULL: no maps */
 	char *jobs_path;	    /* owned: the list of jobs, "-": standard input; NULL: there is one, in operands */
 	struct guard_options guard;
@@ -31,8 +33,9 @@ struct options {
 	unsigned int pages;
 	bool has_pages; /* the user chose their number */
 	struct speed speed;
-	int remote;	/* the process of the copy that is to have it; 0: this one */
-	bool has_other; /* an option that means nothing with remote */
+	int remote;	  /* the process of the copy that is to have it; 0: this one */
+	bool has_other;	  /* an option that means nothing with remote */
+	uint64_t max_lag; /* bytes, KCOPYD_LAG_AUTO, or 0: none is too far behind */
 	bool is_quiet;
 	bool is_verbose;
 	unsigned int num_operands;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 #include "units.h"
@@ -15,9 +16,13 @@ struct dest_result {
 	sector_t written;     /* sectors, wherever they are */
 	sector_t resumed;     /* of these, how many were there already, by the map */
 	sector_t contiguous;  /* sectors, from the start */
+	sector_t zeroed;      /* of those written: without sending zeros */
 	unsigned long errors; /* areas that failed, and all that is no area */
 	sector_t failed;      /* sectors of those areas */
 	bool is_dropped;
+	bool is_split_off, is_split_off_told; /* the others are too far ahead of it */
+	uint64_t complete_ms;		      /* when all was written; 0: it is not */
+	bool is_complete_told;
 	struct kcopyd_error first; /* the error with the lowest sector; valid if errors */
 	const char *what;	   /* static: a failure of our own, or NULL */
 	struct report_areas areas; /* all of them, if they are kept */
@@ -32,15 +37,25 @@ struct report {
 	bool is_ignoring;
 	bool is_keeping;
 	bool is_terse;
+	uint64_t begin_ms;
 	pthread_mutex_t lock;	   /* guards the rest */
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
+	sector_t read; /* without holes */
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
 	struct dest_result dests[]; /* as many as there are */
 };
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
 
 int report_create(const struct guard *guard, struct resume *resume, unsigned int flags, struct report **result)
 {
@@ -53,6 +68,7 @@ int report_create(const struct guard *guard, struct resume *resume, unsigned int
 	report->is_ignoring = flags & REPORT_IGNORING;
 	report->is_keeping = flags & REPORT_KEEPING;
 	report->is_terse = flags & REPORT_TERSE;
+	report->begin_ms = now_ms();
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
 		report->dests[number - 1].resumed =
@@ -96,7 +112,29 @@ static void observe_written(void *observer, void *context, unsigned int dest, co
 	pthread_mutex_lock(&report->lock);
 	result->written += to->count;
 	result->contiguous = contiguous;
+	if (result->written == report->guard->operands[job->numbers[dest]].region.count)
+		result->complete_ms = now_ms();
 	pthread_mutex_unlock(&report->lock);
+}
+
+static void observe_read(void *observer, void *context, const struct io_region *from)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->read += from->count;
+	pthread_mutex_unlock(&job->report->lock);
+}
+
+static void observe_zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->dests[job->numbers[dest] - 1].zeroed += to->count;
+	pthread_mutex_unlock(&job->report->lock);
 }
 
 /* False: there is no memory for it. */
@@ -205,9 +243,22 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 	pthread_mutex_unlock(&job->report->lock);
 }
 
+static void observe_split_off(void *observer, void *context, unsigned int dest)
+{
+	const struct report_job *job = context;
+
+	(void)observer;
+	pthread_mutex_lock(&job->report->lock);
+	job->report->dests[job->numbers[dest] - 1].is_split_off = true;
+	pthread_mutex_unlock(&job->report->lock);
+}
+
 const struct kcopyd_observer report_observer = {
+	.chunk_read = observe_read,
 	.chunk_written = observe_written,
+	.zeroed = observe_zeroed,
 	.error = observe_error,
+	.split_off = observe_split_off,
 };
 
 /* -- what the user sees (main thread) ------------------------------------------------------------ */
@@ -305,9 +356,33 @@ static void print_area(const struct report *report, const struct report_area *ar
 		  area->count, area->count == 1 ? "" : "s", area->sector, strerror(area->error));
 }
 
+/* For who wants to know. Without the lock: standard error may be slow. */
+static void print_milestones(struct report *report, unsigned int number)
+{
+	struct dest_result *result = &report->dests[number - 1];
+	const char *name = report->guard->operands[number].name;
+	bool is_split_off, is_complete;
+	uint64_t ms;
+
+	pthread_mutex_lock(&report->lock);
+	is_split_off = result->is_split_off && !result->is_split_off_told;
+	is_complete = result->complete_ms && !result->is_complete_told;
+	result->is_split_off_told |= is_split_off;
+	result->is_complete_told |= is_complete;
+	ms = result->complete_ms - report->begin_ms;
+	pthread_mutex_unlock(&report->lock);
+	if (is_split_off)
+		log_detail("%s: slower than the others; the source is read for it apart from here on", name);
+	if (is_complete)
+		log_detail("%s: all written after %" PRIu64 ".%02" PRIu64 " s", name, ms / 1000, ms % 1000 / 10);
+}
+
 void report_print_news(struct report *report)
 {
 	struct report_area area;
+
+	for (unsigned int number = 1; number <= report->guard->num_dests && log_is_ready(); number++)
+		print_milestones(report, number);
 
 	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the
 	 * first. */
@@ -379,6 +454,20 @@ static void print_good(const struct report *report, unsigned int number)
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
+static void tell_transfers(const struct report *report)
+{
+	const struct guard *guard = report->guard;
+	char size[UNITS_SIZE_CHARS];
+
+	if (guard->has_source)
+		log_detail("source: %" PRIu64 " sectors (%s) read", report->read,
+			   units_format_bytes(report->read * KCOPYD_SECTOR_BYTES, size));
+	for (unsigned int number = 1; number <= guard->num_dests; number++)
+		log_detail("destination %u: %" PRIu64 " sectors (%s) zeroed without sending zeros", number,
+			   report->dests[number - 1].zeroed,
+			   units_format_bytes(report->dests[number - 1].zeroed * KCOPYD_SECTOR_BYTES, size));
+}
+
 /* What the maps are worth, and what they are good for. */
 static void print_maps(const struct report *report)
 {
@@ -410,6 +499,17 @@ void report_end(struct report *report, uint32_t flushed, bool is_interrupted)
 	pthread_mutex_unlock(&report->lock);
 }
 
+/* Has somebody written what another one could not read any more later? */
+static bool is_ahead(const struct report *report)
+{
+	const struct guard *guard = report->guard;
+
+	for (unsigned int i = 0; i < guard->num_dests && report->areas.num > 0; i++)
+		if (guard->operands[0].region.sector + report->dests[i].contiguous > report->areas.items[0].sector)
+			return true;
+	return false;
+}
+
 void report_print(struct report *report)
 {
 	const struct guard *guard = report->guard;
@@ -425,6 +525,7 @@ void report_print(struct report *report)
 			  report->areas.untold ? ", not all of them told above" : "",
 			  report->is_interrupted ? ""
 			  : report->is_ignoring	 ? "; zeros stand for them"
+			  : is_ahead(report)	 ? "; the copy ends at the first, for those that had not got past it"
 						 : "; the copy ends at the first, and nothing behind it was written");
 	for (unsigned int number = 1; number <= guard->num_dests; number++) {
 		if (report->dests[number - 1].errors)
@@ -432,6 +533,7 @@ void report_print(struct report *report)
 		else
 			print_good(report, number);
 	}
+	tell_transfers(report);
 	if (report->resume)
 		print_maps(report);
 	pthread_mutex_unlock(&report->lock);

@@ -28,7 +28,7 @@
 #define RETRY_MS 100u
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
-#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED)
+#define KNOWN_FLAGS (KCOPYD_IGNORE_ERROR | KCOPYD_WRITE_SEQ | KCOPYD_DROP_FAILED | KCOPYD_SPARSE)
 
 struct kcopyd_client {
 	struct list_head node; /* clients; guarded by clients_lock */
@@ -223,8 +223,13 @@ static void start_unpaged(struct kcopyd_client *kc)
 	list_init(&held);
 	while (!list_is_empty(&kc->unpaged)) {
 		struct job *job = job_of_node(kc->unpaged.next);
-		uint64_t most = ask_throttle(kc, job);
+		uint64_t most;
 
+		if (job_needs_pages(job)) {
+			requeue(kc, job); /* another of its streams comes first now */
+			continue;
+		}
+		most = ask_throttle(kc, job);
 		if (most == 0) {
 			list_move_tail(job_node(job), &held);
 			continue;
@@ -251,6 +256,8 @@ static void start_chunks(struct kcopyd_client *kc)
 			job_starve(job); /* abandoned devices have them all */
 		}
 		requeue(kc, job);
+		if (!job_needs_pages(job))
+			start_unpaged(kc); /* behind its data there is a hole, or the source is to be asked */
 	}
 }
 
@@ -547,6 +554,16 @@ void client_look_in_all(void)
 		pthread_mutex_unlock(&kc->lock);
 	}
 	pthread_mutex_unlock(&clients_lock);
+}
+
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
+{
+	kc->env.max_lag = bytes;
+}
+
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
+{
+	kc->env.chunk_pages = pages;
 }
 
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)

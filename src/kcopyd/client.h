@@ -13,4 +13,7 @@ void client_look_in_all(void);
 /* For tests. How long the first retry of a bad place waits; each further one twice as long. Before the client's first job. */
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms);
 
+/* For tests. How many pages a chunk has at the most, of those of the reserve. Before the client's first job. */
+void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages);
+
 #endif

@@ -47,7 +47,8 @@ unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcop
 	static const enum kcopyd_op ops[] = { [LANE_READ] = KCOPYD_OP_READ,
 					      [LANE_WRITE] = KCOPYD_OP_WRITE,
 					      [LANE_ZERO] = KCOPYD_OP_ZERO,
-					      [LANE_FLUSH] = KCOPYD_OP_FLUSH };
+					      [LANE_FLUSH] = KCOPYD_OP_FLUSH,
+					      [LANE_EXTENT] = KCOPYD_OP_READ };
 	enum lane_op waiting_for = LANE_READ;
 	unsigned int ms = lane_stalled_ms(bdev->lane, &waiting_for);
 

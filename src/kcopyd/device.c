@@ -6,11 +6,13 @@
 #include <fcntl.h>
 #include <linux/blkzoned.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -41,6 +43,45 @@ static int clear_direct(int fd)
 	return 0;
 }
 
+/*
+ * On a device a request of its own for zeros costs as much as to write so many: data and zeros in turns, over a loop device,
+ * took 1.8 times as long with runs of 64 KiB, 1.2 with 128, 1.1 with 256.
+ */
+#define BLOCK_LEAST_ZEROS ((uint32_t)256 << 10)
+#define BLOCK_ALIGN_ZEROS ((uint32_t)64 << 10)
+/* What a file system's blocks are at the most; what it calls so and is larger is a good size for a transfer. */
+#define FILE_MOST_BLOCK 65536u
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+static void set_block_zeros(struct block_device *bdev)
+{
+	bdev->zeros.align = larger(BLOCK_ALIGN_ZEROS, bdev->logical_block);
+	bdev->zeros.least = larger(BLOCK_LEAST_ZEROS, bdev->logical_block);
+}
+
+/* To read zeros is faster than to ask for every small hole. */
+#define FILE_LEAST_HOLE ((uint64_t)128 << 10)
+
+/* In a file every block counts, that takes no space then. */
+static void set_file_zeros(struct block_device *bdev, blksize_t block)
+{
+	bdev->hole_least = FILE_LEAST_HOLE;
+	bdev->zeros.align = larger(KCOPYD_PAGE_BYTES, bdev->direct_align);
+	if (block > KCOPYD_PAGE_BYTES && block <= FILE_MOST_BLOCK && (block & (block - 1)) == 0)
+		bdev->zeros.align = larger(bdev->zeros.align, (uint32_t)block);
+}
+
+static bool is_fuse(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) || fs.f_type == FUSE_SUPER_MAGIC;
+}
+
 static int ask_block(struct block_device *bdev, dev_t rdev)
 {
 	int logical_block = 0;
@@ -54,6 +95,7 @@ static int ask_block(struct block_device *bdev, dev_t rdev)
 	bdev->rdev = rdev;
 	bdev->logical_block = (unsigned int)logical_block;
 	bdev->direct_align = bdev->logical_block;
+	set_block_zeros(bdev);
 	bdev->is_zoned = ioctl(bdev->fd, BLKGETZONESZ, &zone_sectors) == 0 && zone_sectors > 0;
 	bdev->is_direct = set_direct(bdev->fd) == 0 || (clear_direct(bdev->fd), false);
 	return stack_find(bdev->fd, rdev, &bdev->identity);
@@ -95,6 +137,8 @@ static int ask_file(struct block_device *bdev, const struct stat *st)
 	if (clear_direct(bdev->fd))
 		return -errno;
 	bdev->direct_align = ask_direct_align(bdev->fd);
+	bdev->is_fuse = is_fuse(bdev->fd);
+	set_file_zeros(bdev, st->st_blksize);
 	if (bdev->direct_align == 0 || set_direct(bdev->fd))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", bdev->fd);
@@ -153,6 +197,7 @@ int device_create_virtual(uint64_t bytes, unsigned int logical_block, bool is_zo
 	bdev->bytes = bytes;
 	bdev->logical_block = logical_block;
 	bdev->direct_align = logical_block;
+	set_block_zeros(bdev);
 	if (identity_add_whole(&bdev->identity, makedev(0, 0), atomic_fetch_add(&serial, 1) + 1)) {
 		free(bdev);
 		return -ENOMEM;

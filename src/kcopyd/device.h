@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards but for is_failed, so that any thread may read it. Does no I/O on the contents.
+ * opened; constant afterwards but for is_failed and cannot_zero, so that any thread may read it. Does no I/O on the contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H
@@ -13,6 +13,7 @@
 
 #include "identity.h"
 #include "kcopyd.h"
+#include "zeros.h"
 
 struct lane;
 
@@ -28,6 +29,10 @@ struct block_device {
 	uint64_t bytes;		    /* the exact size at open */
 	unsigned int logical_block; /* bytes; a file's: 512 */
 	unsigned int direct_align;  /* bytes: offset and length of a direct transfer */
+	struct zeros_rules zeros;   /* which zeros are worth a request of their own */
+	uint64_t hole_least;	    /* bytes: a file's holes that are smaller count as data; 0: it is not asked */
+	bool is_fuse;		    /* a file whose server need not mean what it says of holes: see holes.c */
+	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */
 	struct lane *lane;	    /* owned; NULL until it has one */
 	atomic_bool is_failed;	    /* see kcopyd_device_fail() */

@@ -13,9 +13,19 @@
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
 #define ZERO_CHUNK_SECTORS ((sector_t)16 << 11)
 #define ZERO_CHUNKS 2u
+/* The same, where zeros have to be written. */
+#define WRITE_CHUNKS 8u
+
+/* Zeros are sent, from memory that is not the reserve's. */
+static bool sends_zeros(const struct job *job)
+{
+	return job->kind == JOB_ZERO && !(job->flags & KCOPYD_SPARSE);
+}
 
 static sector_t chunk_sectors(const struct job *job)
 {
+	if (sends_zeros(job))
+		return ZEROS_BYTES / KCOPYD_SECTOR_BYTES;
 	if (job->kind != JOB_COPY) /* no pages, so no relation to the reserve either */
 		return ZERO_CHUNK_SECTORS;
 	return (sector_t)(job->env->chunk_pages - job->env->chunk_pages % job->align_pages) * PAGE_SECTORS;
@@ -25,9 +35,11 @@ static sector_t chunk_sectors(const struct job *job)
 static unsigned int count_chunks(const struct job *job)
 {
 	sector_t sectors = chunk_sectors(job);
-	sector_t needed = job->end / sectors + (job->end % sectors != 0);
-	unsigned int most = job->kind == JOB_ZERO ? ZERO_CHUNKS : job->env->num_pages / job->env->chunk_pages;
+	sector_t needed = job->count / sectors + (job->count % sectors != 0);
+	unsigned int most = job->env->num_pages / job->env->chunk_pages;
 
+	if (job->kind == JOB_ZERO)
+		most = sends_zeros(job) ? WRITE_CHUNKS : ZERO_CHUNKS;
 	return needed < most ? (unsigned int)needed : most;
 }
 
@@ -58,30 +70,41 @@ static void init_chunk(struct job *job, struct chunk *chunk, struct chunk_reques
 	list_add_tail(&chunk->node, &job->free);
 }
 
+static void set_zero_pages(struct job *job, uint64_t *maps, size_t map_words)
+{
+	for (unsigned int i = 0; i < job->num_chunks && map_words > 0; i++)
+		job->chunks[i].zero_pages = maps + i * map_words;
+}
+
 int job_create(const struct job_env *env, const struct job_args *args, struct job **result)
 {
-	struct job head = { .env = env, .kind = args->kind, .num_dests = args->num_dests };
+	struct job head = { .env = env, .kind = args->kind, .flags = args->flags, .num_dests = args->num_dests };
 	struct chunk_request *requests;
+	struct stream *streams;
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
-	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing);
+	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
+			 args->num_dests * sizeof(struct stream);
+	size_t map_words = 0;
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
-	head.end = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
+	head.count = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
+	if (args->kind == JOB_COPY && args->flags & KCOPYD_SPARSE)
+		map_words = zeros_map_words(env->chunk_pages);
+	per_chunk += map_words * sizeof(uint64_t);
 	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
 		return -ENOMEM;
 	*job = head;
-	job->flags = args->flags;
 	job->fn = args->fn;
 	job->context = args->context;
 	if (args->from)
 		job->from = *args->from;
 	for (unsigned int i = 0; i < job->num_dests; i++) {
 		job->dests[i] = args->dests[i];
-		job->limit[i] = job->end;
+		job->limit[i] = job->count;
 	}
 	list_init(&job->node);
 	list_init(&job->free);
@@ -92,6 +115,9 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	job->narrowings = (struct narrowing *)(void *)(requests + (size_t)job->num_chunks * (job->num_dests + 1));
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
+	streams = (struct stream *)(void *)(job->narrowings + job->num_dests + 1);
+	job_init_streams(job, streams);
+	set_zero_pages(job, (uint64_t *)(void *)(streams + job->num_dests), map_words);
 	*result = job;
 	return 0;
 }
@@ -113,7 +139,7 @@ struct job *job_of_request(struct lane_request *request)
 
 struct job *job_of_timer(struct job_timer *timer)
 {
-	return container_of(timer, struct narrowing, timer)->job;
+	return timer->job;
 }
 
 const struct job_env *job_env_of_request(const struct lane_request *request)
@@ -121,9 +147,19 @@ const struct job_env *job_env_of_request(const struct lane_request *request)
 	return container_of(request, const struct chunk_request, lane)->chunk->job->env;
 }
 
+/* That somebody was to have who was not left behind; if all were, that anybody was. */
+static bool has_unread(const struct job *job)
+{
+	for (unsigned int i = 0; i < job->num_streams; i++)
+		if (stream_has_more(job, &job->streams[i]) ||
+		    (job->is_ended && job->streams[i].next < job->streams[i].end))
+			return true;
+	return false;
+}
+
 static bool has_more(const struct job *job)
 {
-	return !job->is_ended && !job->is_cancelled && job->next < job->end;
+	return !job->is_ended && !job->is_cancelled && has_unread(job);
 }
 
 /* Then all that is read behind it could be of no use, and would only hold pages that others may need. */
@@ -134,12 +170,30 @@ static bool has_read_error_waiting(const struct job *job)
 
 bool job_can_start(const struct job *job)
 {
-	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job);
+	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job) && job_next_stream(job);
+}
+
+/* Is its next chunk a part of a hole? */
+static bool is_in_hole(const struct stream *stream)
+{
+	return stream->next < stream->hole_end;
+}
+
+static bool must_ask(const struct stream *stream)
+{
+	return stream->next >= stream->data_end;
+}
+
+static bool stream_needs_pages(const struct job *job, const struct stream *stream)
+{
+	return job->kind == JOB_COPY && !is_in_hole(stream) && !must_ask(stream);
 }
 
 bool job_needs_pages(const struct job *job)
 {
-	return job->kind == JOB_COPY;
+	const struct stream *stream = job_next_stream(job);
+
+	return !stream || stream_needs_pages(job, stream);
 }
 
 bool job_is_throttled(const struct job *job)
@@ -169,6 +223,10 @@ void job_cancel(struct job *job)
 
 void job_timer_due(struct job *job, struct job_timer *timer)
 {
+	if (timer == &job->watch) {
+		job_split_streams(job);
+		return;
+	}
 	narrowing_end_wait(container_of(timer, struct narrowing, timer));
 	job_go_on(job);
 }
@@ -180,30 +238,41 @@ void job_call_back(struct job *job)
 	int read_err = job->read_err;
 	uint32_t write_err = job->write_err;
 
-	if (read_err == 0 && job->is_cancelled && (job->next < job->end || job->is_short))
+	if (read_err == 0 && job->is_cancelled && (has_unread(job) || job->is_short))
 		read_err = -ECANCELED;
+	list_del(&job->watch.node);
 	job->is_called_back = true;
 	if (job->num_orphans == 0)
 		free(job);
 	fn(read_err, write_err, context);
 }
 
-static bool is_settled(const struct chunk *chunk, unsigned int operand)
-{
-	if (chunk->state != CHUNK_WRITING)
-		return false;
-	return operand == chunk->job->num_dests || !((chunk->unwritten | chunk->writing) >> operand & 1);
-}
-
-struct chunk *job_first_unsettled(const struct job *job, unsigned int operand)
+struct chunk *job_first_unsettled(const struct job *job, unsigned int dest)
 {
 	struct list_head *pos;
 
 	list_for_each (pos, &job->in_flight) {
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
-		if (!is_settled(chunk, operand))
+		if ((chunk->unwritten | chunk->writing) >> dest & 1)
 			return chunk;
+	}
+	return NULL;
+}
+
+struct chunk *job_first_unreadable(const struct job *job)
+{
+	uint32_t unread = 0; /* destinations with a chunk that is not read yet */
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		if (chunk->state == CHUNK_WRITING)
+			continue;
+		if (chunk->failed >> job->num_dests & 1 && !(chunk->dests & unread))
+			return chunk;
+		unread |= chunk->dests;
 	}
 	return NULL;
 }
@@ -223,9 +292,14 @@ void job_go_on(struct job *job)
 static void attempt_done(struct job *job, struct chunk_request *done)
 {
 	struct chunk *chunk = done->chunk;
-	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0;
+	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->most_behind > 0;
 
+	if (done->operand == job->num_dests)
+		idle_end(&job->source_idle);
 	switch (chunk->state) {
+	case CHUNK_ASKING:
+		chunk_extent_told(chunk, done);
+		break;
 	case CHUNK_READING:
 		chunk_read_done(chunk, done);
 		break;
@@ -244,6 +318,8 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	}
 	if (may_wait || job->num_failed > 0)
 		job_go_on(job);
+	if (job->most_behind > 0)
+		job_split_streams(job);
 }
 
 void job_request_done(struct job *job, struct lane_request *request)
@@ -267,7 +343,8 @@ static void make_orphan(struct job *job, struct chunk_request *request)
 	request->is_outstanding = false;
 	request->is_orphan = true;
 	request->first_page = chunk->first_page;
-	request->num_pages = chunk->num_pages;
+	/* The device cannot touch what it was not given. */
+	request->num_pages = request->lane.buffer ? chunk->num_pages : 0;
 	if (request->num_pages)
 		pages_hold(job->env->pages, request->first_page, request->num_pages);
 	job->num_orphans++;
@@ -358,6 +435,16 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
+void job_put_in_flight(struct job *job, struct chunk *chunk)
+{
+	struct list_head *pos = job->in_flight.prev;
+
+	while (pos != &job->in_flight && container_of(pos, struct chunk, node)->offset > chunk->offset)
+		pos = pos->prev;
+	list_del(&chunk->node);
+	list_add_tail(&chunk->node, pos->next);
+}
+
 /* As much of @sectors as are whole pages and logical blocks, but one of them at least. */
 static sector_t fit(const struct job *job, sector_t sectors)
 {
@@ -366,35 +453,57 @@ static sector_t fit(const struct job *job, sector_t sectors)
 	return sectors > align ? sectors - sectors % align : align;
 }
 
+/* How long the next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
+static sector_t most_sectors(const struct job *job, const struct stream *stream, uint64_t most_bytes)
+{
+	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
+	sector_t end = is_in_hole(stream) ? stream->hole_end : stream->data_end;
+
+	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
+		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
+	if (end > stream->end)
+		end = stream->end;
+	return end - stream->next < most ? end - stream->next : most;
+}
+
 bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
-	sector_t most = chunk_sectors(job), room;
+	struct stream *stream = job_next_stream(job);
+	bool needs_pages = stream_needs_pages(job, stream);
+	sector_t most, room;
 
-	assert(job_can_start(job));
-	if (most_bytes / KCOPYD_SECTOR_BYTES < most)
-		most = fit(job, most_bytes / KCOPYD_SECTOR_BYTES);
-	if (job->end - job->next < most)
-		most = job->end - job->next;
-	if (job->kind == JOB_COPY) {
+	assert(job_can_start(job) && stream);
+	chunk->stream = stream;
+	chunk->dests = stream->dests;
+	chunk->buffer = sends_zeros(job) ? zeros_memory : NULL;
+	chunk->num_pages = 0;
+	chunk->pending = 0;
+	chunk->writing = 0;
+	chunk->written = 0;
+	chunk->failed = 0;
+	if (must_ask(stream)) {
+		job_ask_extent(job, chunk);
+		return true;
+	}
+	most = most_sectors(job, stream, most_bytes);
+	if (needs_pages) {
 		room = take_pages(job, chunk, most);
 		if (room == 0)
 			return false;
 		if (room < most)
 			most = room;
 	}
-	chunk->offset = job->next;
+	chunk->stream = stream;
+	chunk->dests = stream->dests;
+	chunk->offset = stream->next;
 	chunk->count = most;
-	chunk->pending = 0;
-	chunk->unwritten = job_dest_mask(job); /* to come: nothing may free it before */
-	chunk->writing = 0;
-	chunk->written = 0;
-	chunk->failed = 0;
-	job->next += most;
+	chunk->unwritten = chunk->dests; /* to come: nothing may free it before */
+	stream->next += most;
 	if (job_is_throttled(job))
 		throttle_start(job->env->throttle, most * KCOPYD_SECTOR_BYTES);
-	list_move_tail(&chunk->node, &job->in_flight);
-	if (job->kind == JOB_COPY) {
+	job_put_in_flight(job, chunk);
+	if (needs_pages) {
 		chunk->state = CHUNK_READING;
 		chunk->pending++;
 		chunk_read_range(chunk, 0, (uint32_t)(most * KCOPYD_SECTOR_BYTES));

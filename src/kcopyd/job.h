@@ -21,6 +21,7 @@ struct lane_request;
 struct job_timer {
 	struct list_head node; /* the client's list, while it runs; of itself: it does not */
 	uint64_t due_ms;       /* the client's: of the monotonic clock */
+	struct job *job;       /* whose it is */
 };
 
 /* What all jobs of a client share. Constant while jobs exist. */
@@ -30,6 +31,7 @@ struct job_env {
 	unsigned int num_pages;	   /* in the reserve */
 	unsigned int chunk_pages;  /* a chunk's, at most */
 	unsigned int retries;	   /* further tries before a place is called bad */
+	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
@@ -66,7 +68,7 @@ const struct job_env *job_env_of_request(const struct lane_request *request);
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);
 
-/* Zeroing and flushing do not. */
+/* For its next chunk. Zeroing and flushing do not, nor do holes. */
 bool job_needs_pages(const struct job *job);
 
 /* Flushing is not: nothing is copied by it. */
@@ -95,7 +97,7 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. Nothing of it is in flight. */
+/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
 void job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */

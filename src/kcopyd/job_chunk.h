@@ -15,6 +15,8 @@
 #include "narrow.h"
 
 /*
+ * A chunk's transfer by one operand, one lane request at a time.
+ *
  * An orphan: its device was abandoned while it had the request. The job goes on as if it had failed; the request and a
  * hold on the chunk's pages are left to the device until it gives them back, if it ever does, after the job's end,
  * too. Nothing more is asked of that operand, so nobody else wants the request meanwhile.
@@ -28,18 +30,40 @@ struct chunk_request {
 	unsigned int first_page, num_pages; /* an orphan's hold; 0 pages: none */
 	int error;			    /* once it is not waited for any more: 0 or -errno */
 	uint64_t done;			    /* bytes known good when it failed */
+	/* A destination's: */
+	uint32_t reached;  /* bytes of the chunk that are through, piece by piece */
+	uint32_t piece;	   /* bytes of the one that is under way */
+	uint64_t zero_end; /* byte of the destination: what is to be zeroed and ends before it needs no request */
 };
 
-enum chunk_state { CHUNK_FREE, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
+enum chunk_state { CHUNK_FREE, CHUNK_ASKING, CHUNK_READING, CHUNK_NARROWING, CHUNK_WRITING };
+
+/*
+ * Destinations that get the source at one pace: what is read for them is read for nobody else. A job begins with one
+ * stream, for all of them; whoever is split off has another one for itself.
+ */
+struct stream {
+	uint32_t dests; /* also those that were left behind */
+	sector_t next;	/* chunks were started up to here */
+	sector_t end;	/* what begins behind it is not written: the count, or the first unreadable sector */
+	/* What the source has from next on, if that is less than data_end; else it is to be asked. */
+	sector_t hole_end; /* a hole up to here */
+	sector_t data_end; /* then data */
+	bool is_asking;
+};
 
 struct chunk {
 	struct list_head node; /* its job's free list, or in_flight in ascending order */
 	struct job *job;
+	struct stream *stream; /* that it was started for */
+	uint32_t dests;	       /* who is to have it: of its stream's then, those that were not split off since */
 	enum chunk_state state;
 	sector_t offset; /* from the regions' starts */
 	sector_t count;
 	unsigned int first_page, num_pages;
-	char *buffer;	      /* of those pages; NULL: it has none */
+	char *buffer;	      /* of those pages, or zeros; NULL: it has none, and is to be zeroed */
+	bool has_zeros;	      /* zero_pages is valid, and has a bit set */
+	uint64_t *zero_pages; /* of the buffer: a bit for each that holds zeros only */
 	unsigned int pending; /* transfers that are not settled, and one for whoever hands them out */
 	uint32_t unwritten;   /* destinations that its write was not handed out to yet */
 	uint32_t writing;     /* destinations that it was handed out to and that have not settled it */
@@ -68,6 +92,16 @@ struct narrowing {
 	int bad_error;
 };
 
+/* Has a device had little to do lately? In nanoseconds of the monotonic clock. */
+struct idle {
+	bool is_wanted;
+	bool was_idle; /* for more than half of the time before this one */
+	uint64_t since;
+	unsigned int under_way;
+	uint64_t busy_since;
+	uint64_t busy; /* of the time since, but for what is under way */
+};
+
 struct job {
 	struct list_head node; /* one of the client's lists */
 	const struct job_env *env;
@@ -81,12 +115,21 @@ struct job {
 	unsigned int block;	  /* bytes: the largest logical block of all */
 	unsigned int align_pages; /* the same: a chunk is a multiple of it */
 
-	sector_t next; /* chunks were started up to here */
-	sector_t end;  /* what begins behind it is not written: the count, or the first unreadable sector */
+	sector_t count;
+	struct stream *streams; /* room for num_dests */
+	unsigned int num_streams;
+	struct stream *stream_of[KCOPYD_MAX_DESTS];
+	unsigned int most_behind;		    /* chunks: who is further behind is split off; 0: nobody is */
+	unsigned int num_writing[KCOPYD_MAX_DESTS]; /* chunks that each destination has to write */
+	struct job_timer watch;			    /* looks again, when it is known whether that is idle: */
+	struct idle source_idle;		    /* if that decides whether somebody is split off */
+
 	bool is_ended; /* by an error: nothing new is started, read or written */
 	bool is_cancelled;
 	bool is_short; /* because it was cancelled, a chunk was given up */
 	int read_err;
+	bool has_told_bad; /* without IGNORE_ERROR: several streams may find ... */
+	sector_t told_bad; /* ... the same unreadable sector, of the source */
 	uint32_t write_err;
 	uint32_t dead;			  /* destinations left behind */
 	sector_t limit[KCOPYD_MAX_DESTS]; /* the first sector of each that failed or was left out */
@@ -98,7 +141,7 @@ struct job {
 	struct list_head free;	    /* chunks */
 	struct list_head in_flight; /* chunks, ascending */
 	unsigned int num_chunks;
-	struct chunk chunks[]; /* followed by their requests and the narrowings */
+	struct chunk chunks[]; /* followed by their requests, the narrowings, the streams and the zero_pages */
 };
 
 static inline uint32_t job_dest_mask(const struct job *job)
@@ -111,8 +154,11 @@ static inline uint32_t chunk_bytes(const struct chunk *chunk)
 	return (uint32_t)(chunk->count * KCOPYD_SECTOR_BYTES);
 }
 
-/* The first chunk in flight that @operand has not settled: not read, or not written as far as it can be. NULL: none. */
-struct chunk *job_first_unsettled(const struct job *job, unsigned int operand);
+/* The first chunk in flight that @dest is to have and has not settled: not written as far as it can be. NULL: none. */
+struct chunk *job_first_unsettled(const struct job *job, unsigned int dest);
+
+/* The first chunk in flight that could not be read, if all that those who are to have it get before was read. */
+struct chunk *job_first_unreadable(const struct job *job);
 
 static inline const struct io_region *job_region(const struct job *job, unsigned int operand)
 {
@@ -130,14 +176,47 @@ void job_drop_dest(struct job *job, unsigned int dest);
 
 /* Puts @bytes from byte @start of the chunk on @bdev's lane. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint32_t bytes);
+		  uint64_t bytes);
 
 /* Drops what @pending counts; the last one gives the pages back and frees the chunk, once no destination waits for it
  * any more. */
 void chunk_put(struct chunk *chunk);
 
+/* Several streams read at different places: the chunk is put where it belongs. */
+void job_put_in_flight(struct job *job, struct chunk *chunk);
+
 /* Something was settled that others may have waited for. */
 void job_go_on(struct job *job);
+
+/* Is the job's first read error the end of what is copied? Then everybody is written to in the order of the source. */
+static inline bool job_ends_at_read_errors(const struct job *job)
+{
+	return job->kind == JOB_COPY && !(job->flags & KCOPYD_IGNORE_ERROR);
+}
+
+/* -- job_stream.c -------------------------------------------------------------------------------- */
+
+/* With the arguments set: one stream, at @streams. */
+void job_init_streams(struct job *job, struct stream *streams);
+
+/* Has it more to read, for anybody? */
+bool stream_has_more(const struct job *job, const struct stream *stream);
+
+/* The one whose chunk is to be started next. NULL: none may have one now. */
+struct stream *job_next_stream(const struct job *job);
+
+/* The source ends where this chunk does: for its stream, and for those that have not got so far. */
+void chunk_end_source(const struct chunk *chunk);
+
+/* Destinations that are not to be given one more chunk, beside those that they have to write. */
+uint32_t job_full_dests(const struct job *job);
+
+/* Something was written: is there who is too far behind the others of its stream? It goes on alone. */
+void job_split_streams(struct job *job);
+
+/* A read was submitted; or came back. */
+void idle_begin(struct idle *idle);
+void idle_end(struct idle *idle);
 
 /* -- job_read.c ---------------------------------------------------------------------------------- */
 
@@ -145,6 +224,9 @@ void job_go_on(struct job *job);
 void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes);
 
 void chunk_read_done(struct chunk *chunk, const struct chunk_request *request);
+
+/* Its device was abandoned before it could be read. */
+void chunk_read_lost(struct chunk *chunk);
 
 /* Narrowing down: these bytes cannot be read. False: nobody wants to know of more. */
 bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes);
@@ -179,6 +261,27 @@ void job_hand_out_waiting(struct job *job);
 
 void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest, const struct io_region *region,
 		    int error);
+
+/* -- job_sparse.c -------------------------------------------------------------------------------- */
+
+/* Before the first chunk: is the source to be asked for its holes? */
+bool job_has_extents(const struct job *job);
+
+/* Asks what the source has where the chunk's stream goes on; the chunk is in flight for it, with no sectors, until that is told. */
+void job_ask_extent(struct job *job, struct chunk *chunk);
+void chunk_extent_told(struct chunk *chunk, struct chunk_request *request);
+
+/* Looks for zeros in the chunk's buffer, before it is handed to the destinations. */
+void chunk_find_zeros(struct chunk *chunk);
+
+/* Starts the chunk's transfer to destination @dest with the first of its pieces; of those, there is one at least. */
+void chunk_start_pieces(struct chunk *chunk, unsigned int dest);
+
+/* A piece completed; if it failed, the request tells now what of the chunk is known good. */
+void chunk_piece_done(struct chunk *chunk, struct chunk_request *request);
+
+/* Starts the next piece. False: that was the last. */
+bool chunk_write_next(struct chunk *chunk, unsigned int dest);
 
 /* -- job_narrow.c -------------------------------------------------------------------------------- */
 

@@ -42,6 +42,7 @@ void narrowing_init(struct narrowing *narrowing, struct job *job, unsigned int o
 	narrowing->job = job;
 	narrowing->operand = operand;
 	list_init(&narrowing->timer.node);
+	narrowing->timer.job = job;
 	if (region_of(narrowing)->bdev)
 		narrow_init(&narrowing->narrow, find_block(narrowing), job->env->retries, is_ordered);
 }
@@ -68,19 +69,33 @@ static bool is_gone_error(int error)
 
 /* -- areas --------------------------------------------------------------------------------------- */
 
+/* Without IGNORE_ERROR one place of the source is told; another stream may come to the same one. */
+static bool is_told(struct job *job, sector_t sector)
+{
+	bool is_told = job->has_told_bad && job->told_bad == sector;
+
+	if (!job_ends_at_read_errors(job))
+		return false;
+	job->has_told_bad = true;
+	job->told_bad = sector;
+	return is_told;
+}
+
 static void tell_bad_area(struct narrowing *narrowing)
 {
 	static const enum kcopyd_op ops[] = { [JOB_COPY] = KCOPYD_OP_WRITE, [JOB_ZERO] = KCOPYD_OP_ZERO };
-	const struct job *job = narrowing->job;
+	struct job *job = narrowing->job;
 	struct io_region region = *region_of(narrowing);
 
 	if (narrowing->bad_bytes == 0)
 		return;
 	region.sector += narrowing->chunk->offset + narrowing->bad_start / KCOPYD_SECTOR_BYTES;
 	region.count = narrowing->bad_bytes / KCOPYD_SECTOR_BYTES;
+	narrowing->bad_bytes = 0;
+	if (is_source(narrowing) && is_told(job, region.sector))
+		return;
 	job_tell_error(job, is_source(narrowing) ? KCOPYD_OP_READ : ops[job->kind], narrowing->operand, &region,
 		       narrowing->bad_error);
-	narrowing->bad_bytes = 0;
 }
 
 static void note_bad_area(struct narrowing *narrowing, uint32_t start, uint32_t bytes)
@@ -167,7 +182,7 @@ static bool is_wanted(const struct narrowing *narrowing)
 		return false;
 	/* Also when the job has ended: what is bad is told exactly. */
 	if (is_source(narrowing))
-		return narrowing->chunk->offset < job->end;
+		return narrowing->chunk->offset < narrowing->chunk->stream->end;
 	return !(job->dead >> narrowing->operand & 1);
 }
 
@@ -241,8 +256,9 @@ bool narrowing_start_next(struct narrowing *narrowing)
 
 	if (narrowing->chunk || narrowing->num_failed == 0)
 		return false;
-	chunk = job_first_unsettled(narrowing->job, narrowing->operand);
-	if (!(chunk->failed >> narrowing->operand & 1))
+	chunk = is_source(narrowing) ? job_first_unreadable(narrowing->job)
+				     : job_first_unsettled(narrowing->job, narrowing->operand);
+	if (!chunk || !(chunk->failed >> narrowing->operand & 1))
 		return false;
 	narrowing->chunk = chunk;
 	narrowing->told = 0;

@@ -13,6 +13,7 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 	struct job *job = chunk->job;
 	struct chunk_request *request = &chunk->requests[job->num_dests];
 
+	idle_begin(&job->source_idle);
 	request->lane.op = LANE_READ;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	throttle_read(job->env->throttle, bytes);
@@ -20,17 +21,14 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 }
 
 /*
- * Ends the job's data at @start of this chunk: what is before it is copied, and nothing behind it. Whole logical blocks
+ * Ends the data at @start of this chunk: what is before it is copied, and nothing behind it. Whole logical blocks
  * only: a destination whose blocks are larger than the source's could not write the rest, and is not to be blamed for
  * it.
  */
 static void cut(struct chunk *chunk, uint32_t start)
 {
-	struct job *job = chunk->job;
-
-	chunk->count = (start - start % job->block) / KCOPYD_SECTOR_BYTES;
-	if (chunk->offset + chunk->count < job->end)
-		job->end = chunk->offset + chunk->count;
+	chunk->count = (start - start % chunk->job->block) / KCOPYD_SECTOR_BYTES;
+	chunk_end_source(chunk);
 }
 
 bool chunk_read_bad(struct chunk *chunk, uint32_t start, uint32_t bytes)
@@ -59,6 +57,14 @@ void chunk_read_settled(struct chunk *chunk, uint32_t end)
 	if (end < chunk_bytes(chunk))
 		cut(chunk, end);
 	finish(chunk);
+}
+
+void chunk_read_lost(struct chunk *chunk)
+{
+	chunk->unwritten = chunk->dests;
+	chunk->pending = 1;
+	chunk->state = CHUNK_NARROWING;
+	chunk_failed(chunk, chunk->job->num_dests);
 }
 
 void chunk_read_done(struct chunk *chunk, const struct chunk_request *request)

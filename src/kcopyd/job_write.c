@@ -14,13 +14,14 @@
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
 {
-	sector_t upto = job->next < job->end ? job->next : job->end;
+	const struct stream *stream = job->stream_of[dest];
+	sector_t upto = stream->next < stream->end ? stream->next : stream->end;
 	struct list_head *pos;
 
 	list_for_each (pos, &job->in_flight) {
 		const struct chunk *chunk = container_of(pos, struct chunk, node);
 
-		if (!(chunk->written & (uint32_t)1 << dest)) {
+		if (chunk->dests & ~chunk->written & (uint32_t)1 << dest) {
 			sector_t held = chunk->offset;
 
 			/* It failed within: what is in front of that was written. */
@@ -80,16 +81,21 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 }
 
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint32_t bytes)
+		  uint64_t bytes)
 {
 	struct list_head one;
+	bool has_buffer;
 
 	request->lane.offset += start;
 	request->lane.bytes = bytes;
-	request->lane.buffer = chunk->buffer ? chunk->buffer + start : NULL;
+	has_buffer = request->lane.op == LANE_READ || request->lane.op == LANE_WRITE;
+	request->lane.buffer = has_buffer ? chunk->buffer + start : NULL;
 	request->lane.done = 0;
 	request->lane.error = 0;
 	request->lane.stalls = 0;
+	request->lane.zero_end = 0;
+	request->lane.data_end = 0;
+	request->lane.is_written = false;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
 	throttle_io_begin(chunk->job->env->throttle);
@@ -100,25 +106,38 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 
 void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
 {
-	static const enum lane_op ops[] = { [JOB_COPY] = LANE_WRITE, [JOB_ZERO] = LANE_ZERO, [JOB_FLUSH] = LANE_FLUSH };
 	struct job *job = chunk->job;
 	struct chunk_request *request = &chunk->requests[dest];
 
-	request->lane.op = ops[job->kind];
+	request->lane.op = chunk->buffer ? LANE_WRITE : LANE_ZERO;
 	request->lane.offset = (job->dests[dest].sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	chunk_submit(chunk, request, job->dests[dest].bdev, start, bytes);
+}
+
+static void flush(struct chunk *chunk, unsigned int dest)
+{
+	struct chunk_request *request = &chunk->requests[dest];
+
+	request->lane.op = LANE_FLUSH;
+	request->lane.offset = 0;
+	chunk_submit(chunk, request, chunk->job->dests[dest].bdev, 0, 0);
 }
 
 static void write_to(struct chunk *chunk, unsigned int dest)
 {
 	chunk->writing |= (uint32_t)1 << dest;
 	chunk->pending++;
-	chunk_write_range(chunk, dest, 0, chunk->job->kind == JOB_FLUSH ? 0 : chunk_bytes(chunk));
+	chunk->job->num_writing[dest]++;
+	if (chunk->job->kind == JOB_FLUSH)
+		flush(chunk, dest);
+	else
+		chunk_start_pieces(chunk, dest);
 }
 
 static void settle(struct chunk *chunk, unsigned int dest)
 {
 	chunk->writing &= ~((uint32_t)1 << dest);
+	chunk->job->num_writing[dest]--;
 	chunk_put(chunk);
 }
 
@@ -172,11 +191,11 @@ static bool is_flushed_already(const struct job *job, unsigned int dest)
 /* Nobody is to have it any more. */
 static bool is_left_out(const struct chunk *chunk)
 {
-	return chunk->job->is_ended || chunk->offset >= chunk->job->end || chunk->count == 0;
+	return chunk->job->is_ended || chunk->offset >= chunk->stream->end || chunk->count == 0;
 }
 
-/* Hands a chunk's write to every destination that can have it now. */
-static void hand_out(struct chunk *chunk)
+/* Hands a chunk's write to every destination that can have it now. Those in @held have something to wait for. */
+static void hand_out(struct chunk *chunk, uint32_t held)
 {
 	struct job *job = chunk->job;
 	bool is_dropped = is_left_out(chunk);
@@ -192,7 +211,7 @@ static void hand_out(struct chunk *chunk)
 		} else if (is_dropped || (job->dead & bit)) {
 			chunk->unwritten &= ~bit;
 			limit_to(chunk, dest, 0);
-		} else if (has_turn(chunk, dest)) {
+		} else if (!(held & bit) && has_turn(chunk, dest)) {
 			chunk->unwritten &= ~bit;
 			write_to(chunk, dest);
 		}
@@ -200,26 +219,27 @@ static void hand_out(struct chunk *chunk)
 	chunk_put(chunk);
 }
 
-/* The first unreadable sector ends what is copied, so that nothing is written before all in front of it has been read. */
-static bool is_ended_by_read_errors(const struct job *job)
-{
-	return job->kind == JOB_COPY && !(job->flags & KCOPYD_IGNORE_ERROR);
-}
-
+/* Nothing is written behind what is not read yet, if that could turn out to be the end. */
 void job_hand_out_waiting(struct job *job)
 {
+	uint32_t held = job_full_dests(job); /* and those with a chunk that is not read yet */
 	struct list_head *pos, *next;
 
 	for (pos = job->in_flight.next; pos != &job->in_flight; pos = next) {
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		next = pos->next;
-		if (chunk->state != CHUNK_WRITING) {
-			if (is_ended_by_read_errors(job) && !is_left_out(chunk))
-				break;
-		} else if (chunk->unwritten) {
-			hand_out(chunk);
+		if (chunk->state == CHUNK_WRITING) {
+			if (!chunk->unwritten)
+				continue;
+			hand_out(chunk, held);
+			held |= job_full_dests(job);
+		} else if (job_ends_at_read_errors(job) && !is_left_out(chunk)) {
+			held |= chunk->dests;
 		}
+		/* Of a chunk that somebody was to have who was left behind the pages may come back. */
+		if (held == job_dest_mask(job) && !job->dead)
+			break;
 	}
 }
 
@@ -228,15 +248,16 @@ void chunk_start_writing(struct chunk *chunk)
 	struct job *job = chunk->job;
 
 	chunk->state = CHUNK_WRITING;
-	chunk->unwritten = job_dest_mask(job);
+	chunk->unwritten = chunk->dests;
 	chunk->writing = 0;
 	chunk->written = 0;
-	if (job->kind == JOB_COPY && chunk->count > 0)
+	if (job->kind == JOB_COPY && chunk->count > 0 && chunk->buffer)
 		tell_read(job, chunk);
-	if (is_ended_by_read_errors(job))
+	chunk_find_zeros(chunk);
+	if (job_ends_at_read_errors(job))
 		job_hand_out_waiting(job); /* those that waited for this one's read, too */
 	else
-		hand_out(chunk);
+		hand_out(chunk, 0);
 }
 
 void job_drop_dest(struct job *job, unsigned int dest)
@@ -262,17 +283,17 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 
 void job_starve(struct job *job)
 {
-	assert(list_is_empty(&job->in_flight));
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
 		uint32_t bit = (uint32_t)1 << dest;
+		const struct stream *stream = job->stream_of[dest];
 		struct io_region rest = job->dests[dest];
 
-		if (job->dead & bit)
+		if ((job->dead & bit) || !stream_has_more(job, stream))
 			continue;
-		rest.sector += job->next;
-		rest.count = job->end - job->next;
-		if (job->next < job->limit[dest])
-			job->limit[dest] = job->next;
+		rest.sector += stream->next;
+		rest.count = stream->end - stream->next;
+		if (stream->next < job->limit[dest])
+			job->limit[dest] = stream->next;
 		job->write_err |= bit;
 		job->dead |= bit;
 		job_tell_error(job, KCOPYD_OP_WRITE, dest, &rest, -ENOBUFS);
@@ -327,12 +348,20 @@ void chunk_write_done(struct chunk *chunk, struct chunk_request *request)
 
 	if (job->kind == JOB_FLUSH) {
 		flush_done(chunk, request);
-	} else if (request->error) {
+		settle(chunk, dest);
+		return;
+	}
+	chunk_piece_done(chunk, request);
+	if (request->error) {
 		chunk_failed(chunk, dest);
 		return;
-	} else {
-		narrow_alive(&job->narrowings[dest].narrow);
-		chunk_write_good(chunk, dest, 0, chunk_bytes(chunk));
 	}
+	narrow_alive(&job->narrowings[dest].narrow);
+	/* A destination that was dropped meanwhile gets no further piece. */
+	if (!(job->dead >> dest & 1) && chunk_write_next(chunk, dest))
+		return;
+	if (request->reached < chunk_bytes(chunk))
+		limit_to(chunk, dest, request->reached);
+	chunk_write_good(chunk, dest, 0, request->reached);
 	settle(chunk, dest);
 }

@@ -172,6 +172,18 @@ void kcopyd_client_cancel(struct kcopyd_client *kc);
 void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 
 /*
+ * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
+ * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
+ * theirs. KCOPYD_LAG_AUTO: the most, and only if the source had nothing to do for more than half of the time lately,
+ * and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
+ * the slowest. Before the client's first job.
+ *
+ * Never with IGNORE_ERROR, nor with a reserve of less than 8 MiB.
+ */
+#define KCOPYD_LAG_AUTO UINT64_MAX
+void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes);
+
+/*
  * How many bytes a second are read from the sources of all the client's jobs together, at the most; 0: any number, as
  * without this call. What is read again because it could not be read counts as well, though that is not waited for; what
  * is only zeroed does not count. Exact over seconds: what was not used is made up for later only if it is less than a
@@ -195,6 +207,7 @@ int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent);
 #define KCOPYD_IGNORE_ERROR (1u << 1) /* go on past every bad place; what cannot be read is written as zeros */
 #define KCOPYD_WRITE_SEQ (1u << 2)    /* write each destination in order, one write in flight */
 #define KCOPYD_DROP_FAILED (1u << 16) /* a destination that fails is left behind, the others go on */
+#define KCOPYD_SPARSE (1u << 17)      /* what holds zeros only need not be read, nor written */
 /* With neither IGNORE_ERROR nor DROP_FAILED the first error ends the job. */
 
 /*
@@ -231,7 +244,15 @@ typedef void (*kcopyd_notify_fn)(int read_err, unsigned int write_err, void *con
 int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
 		unsigned int flags, kcopyd_notify_fn fn, void *context);
 
-/* Writes zeros to each of @dests: as kcopyd_copy(), without a source. Takes no pages. */
+/*
+ * Zeros, with KCOPYD_SPARSE: holes of a source file are not read (SEEK_DATA, SEEK_HOLE; they are what the file system says
+ * when it comes to them), and what was read is looked at. On each destination they are zeroed by calls that guarantee that
+ * zeros are read back: on a block device the write-zeroes command, which may unmap and never discards; in a file a hole is
+ * made, or left as it is. Runs that are too short for it, and what a device or file system cannot zero, are written, and so
+ * are all zeros for a zoned device. Without the flag everything is read and written.
+ */
+
+/* Zeroes each of @dests: as kcopyd_copy(), without a source. Takes no pages. Without KCOPYD_SPARSE zeros are written. */
 int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, unsigned int flags,
 		kcopyd_notify_fn fn, void *context);
 
@@ -258,6 +279,10 @@ struct kcopyd_error {
  * may be NULL. An error is told once per bad area of a chunk, when it is final; one that went away never.
  */
 struct kcopyd_observer {
+	/*
+	 * Not for a hole that was not read; more than once for the same sectors, if a destination was split off: see
+	 * kcopyd_client_set_max_lag().
+	 */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*
 	 * A chunk, or what is good of one between its bad areas. @contiguous: sectors that are written without a gap or
@@ -265,7 +290,11 @@ struct kcopyd_observer {
 	 */
 	void (*chunk_written)(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			      sector_t contiguous);
+	/* Not with narrowed-down errors: of what chunk_written tells later, these sectors were zeroed without sending any. */
+	void (*zeroed)(void *observer, void *context, unsigned int dest, const struct io_region *to);
 	void (*error)(void *observer, void *context, const struct kcopyd_error *error);
+	/* A destination was too far behind the others: it goes on alone, see kcopyd_client_set_max_lag(). */
+	void (*split_off)(void *observer, void *context, unsigned int dest);
 };
 
 /* Before the client's first job. @ops is borrowed until the client is destroyed. */

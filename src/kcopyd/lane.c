@@ -350,7 +350,8 @@ static void count_in(struct lane *lane, const struct list_head *requests)
 
 unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op)
 {
-	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ };
+	static const enum lane_op slowest_first[LANE_OPS] = { LANE_FLUSH, LANE_ZERO, LANE_WRITE, LANE_READ,
+							      LANE_EXTENT };
 	uint64_t since, now;
 
 	for (unsigned int i = 0; i < LANE_OPS; i++) {

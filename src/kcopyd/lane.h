@@ -19,8 +19,8 @@
 struct lane;
 struct block_device;
 
-enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH };
-#define LANE_OPS 4u
+enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH, LANE_EXTENT };
+#define LANE_OPS 5u
 
 /* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. So is its buffer's memory. */
 struct lane_request {
@@ -28,9 +28,12 @@ struct lane_request {
 	enum lane_op op;
 	uint64_t offset;     /* bytes from the device's start */
 	uint64_t bytes;	     /* 0 for a flush */
-	char *buffer;	     /* borrowed; NULL for zero and flush */
+	char *buffer;	     /* borrowed; NULL for all but read and write */
 	uint64_t done;	     /* bytes transferred so far; all that is known good when it failed */
 	int error;	     /* 0 or -errno, valid when complete */
+	uint64_t zero_end;   /* what a zero or extent request found, see holes.h: zeros up to this byte */
+	uint64_t data_end;   /* an extent request: data up to this one */
+	bool is_written;     /* a zero request: zeros were sent */
 	unsigned int stalls; /* the lane's: attempts in a row that moved nothing */
 	/* On the lane's thread, or that of whoever submits to or abandons a lane: records and queues, nothing else. */
 	void (*complete)(struct lane_request *request);

@@ -15,12 +15,12 @@
 #include "lane_sync.h"
 
 struct lane_aio {
-	const struct block_device *bdev; /* borrowed */
-	io_context_t context;		 /* NULL: not needed yet, or not to be had */
-	bool is_refused;		 /* not to be had: blocking calls do it all, one by one */
-	bool is_used;			 /* something was transferred since there was no context */
-	bool is_flushed;		 /* nothing was since a flush: the end, most likely */
-	bool is_dropping;		 /* dropper takes the context down: it is nobody else's any more */
+	struct block_device *bdev; /* borrowed */
+	io_context_t context;	   /* NULL: not needed yet, or not to be had */
+	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
+	bool is_used;		   /* something was transferred since there was no context */
+	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
+	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
 	pthread_t dropper;
 	int event_fd;		/* owned: counts completions and wakes, so that one read() waits for both */
 	unsigned int in_flight; /* in the kernel's hands */
@@ -31,7 +31,7 @@ struct lane_aio {
 	unsigned int num_ready;
 };
 
-int lane_aio_create(const struct block_device *bdev, void **engine)
+int lane_aio_create(struct block_device *bdev, void **engine)
 {
 	struct lane_aio *aio = calloc(1, sizeof(*aio));
 	int ret;
@@ -131,7 +131,7 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 	unsigned int prepared = 0;
 	int taken;
 
-	if (count > 0 && requests[0]->op != LANE_FLUSH && requests[0]->op != LANE_ZERO)
+	if (count > 0 && (requests[0]->op == LANE_READ || requests[0]->op == LANE_WRITE))
 		want_context(aio, count);
 	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
 		batch[prepared] = prepare(aio, requests[prepared]);

@@ -16,6 +16,6 @@ extern const struct lane_engine_ops lane_aio_ops;
 
 /* Borrows @bdev until closed. Without a libaio context (fs.aio-max-nr reached, a kernel without it) it does everything
  * one by one. */
-int lane_aio_create(const struct block_device *bdev, void **engine);
+int lane_aio_create(struct block_device *bdev, void **engine);
 
 #endif

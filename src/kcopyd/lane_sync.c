@@ -2,52 +2,29 @@
 #include "lane_sync.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "device.h"
+#include "holes.h"
 #include "zones.h"
 
-#define ZEROS_BYTES ((size_t)64 << 10)
-#define ZEROS_IOVECS 16
-
 struct lane_sync {
-	const struct block_device *bdev; /* borrowed */
-	int wake_fd;			 /* owned: an eventfd */
-	struct lane_event event;	 /* finished, not yet reaped; request NULL: none */
+	struct block_device *bdev; /* borrowed */
+	int wake_fd;		   /* owned: an eventfd */
+	struct lane_event event;   /* finished, not yet reaped; request NULL: none */
 };
 
-/* Never written to. Aligned for direct I/O. */
-static char zeros[ZEROS_BYTES] __attribute__((aligned(KCOPYD_PAGE_BYTES)));
-
-static int64_t write_zeros(int fd, uint64_t offset, uint64_t bytes)
+static int64_t zero(struct block_device *bdev, struct lane_request *request, uint64_t offset, uint64_t bytes)
 {
-	struct iovec iov[ZEROS_IOVECS];
-	uint64_t done = 0;
+	struct holes_made made;
+	int64_t ret = holes_make(bdev, offset, bytes, &made);
 
-	while (done < bytes) {
-		uint64_t left = bytes - done;
-		int count = 0;
-		ssize_t moved;
-
-		for (; count < ZEROS_IOVECS && left > 0; count++) {
-			iov[count].iov_base = zeros;
-			iov[count].iov_len = left < ZEROS_BYTES ? left : ZEROS_BYTES;
-			left -= iov[count].iov_len;
-		}
-		moved = pwritev(fd, iov, count, (off_t)(offset + done));
-		if (moved <= 0)
-			return done > 0 ? (int64_t)done : moved < 0 ? -errno : 0;
-		done += (uint64_t)moved;
-	}
-	return (int64_t)done;
+	request->is_written |= made.is_written;
+	request->zero_end = made.zero_end;
+	return ret;
 }
 
 int64_t lane_sync_count_done(const struct block_device *bdev, const struct lane_request *request, int64_t result)
@@ -63,31 +40,6 @@ int64_t lane_sync_count_done(const struct block_device *bdev, const struct lane_
 	return written > 0 ? (int64_t)written : result;
 }
 
-/*
- * Interfaces that guarantee that the range reads back as zeros: BLKZEROOUT (block/blk-lib.c) and FALLOC_FL_ZERO_RANGE.
- * Where they are missing or fail, zeros are written, which also tells how far it went.
- */
-static int64_t zero(const struct block_device *bdev, uint64_t offset, uint64_t bytes)
-{
-	uint64_t range[2] = { offset, bytes };
-
-	if (bdev->is_block) {
-		if (ioctl(bdev->fd, BLKZEROOUT, range) == 0)
-			return (int64_t)bytes;
-		if (bdev->is_zoned) {
-			/* Nothing is written a second time. */
-			uint64_t done = zones_find_written(bdev, offset, bytes, NULL);
-
-			if (done > 0)
-				return (int64_t)done;
-		}
-		return write_zeros(bdev->fd, offset, bytes);
-	}
-	if (fallocate(bdev->fd, FALLOC_FL_ZERO_RANGE, (off_t)offset, (off_t)bytes) == 0)
-		return (int64_t)bytes;
-	return write_zeros(bdev->buffered_fd, offset, bytes);
-}
-
 static int64_t transfer(int fd, const struct lane_request *request, uint64_t offset, uint64_t bytes)
 {
 	char *buffer = request->buffer + request->done;
@@ -100,7 +52,7 @@ static int64_t transfer(int fd, const struct lane_request *request, uint64_t off
 	return moved < 0 ? -errno : moved;
 }
 
-int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_request *request)
+int64_t lane_sync_execute(struct block_device *bdev, struct lane_request *request)
 {
 	uint64_t offset = request->offset + request->done;
 	uint64_t bytes = request->bytes - request->done;
@@ -115,16 +67,20 @@ int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_req
 			ret = transfer(bdev->buffered_fd, request, offset, bytes);
 		break;
 	case LANE_ZERO:
-		ret = zero(bdev, offset, bytes);
+		ret = zero(bdev, request, offset, bytes);
 		break;
 	case LANE_FLUSH:
 		ret = fsync(bdev->fd) ? -errno : 0;
+		break;
+	case LANE_EXTENT:
+		holes_find(bdev, offset, offset + bytes, &request->zero_end, &request->data_end);
+		ret = (int64_t)bytes;
 		break;
 	}
 	return lane_sync_count_done(bdev, request, ret);
 }
 
-int lane_sync_create(const struct block_device *bdev, void **engine)
+int lane_sync_create(struct block_device *bdev, void **engine)
 {
 	struct lane_sync *sync = calloc(1, sizeof(*sync));
 	int ret;

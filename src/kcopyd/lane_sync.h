@@ -11,10 +11,10 @@
 extern const struct lane_engine_ops lane_sync_ops;
 
 /* Borrows @bdev until closed. */
-int lane_sync_create(const struct block_device *bdev, void **engine);
+int lane_sync_create(struct block_device *bdev, void **engine);
 
 /* One attempt at what is left of @request, here and now: bytes moved (0 for a flush), or -errno. */
-int64_t lane_sync_execute(const struct block_device *bdev, const struct lane_request *request);
+int64_t lane_sync_execute(struct block_device *bdev, struct lane_request *request);
 
 /*
  * @result is what an engine got for one attempt: of a write that failed on a zoned device, the bytes that are written all the

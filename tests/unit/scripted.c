@@ -134,8 +134,61 @@ static int find_reach(const struct script *script, const struct script_rule *fou
 	return 0;
 }
 
+static bool is_zero_sector(const struct script *script, uint64_t offset)
+{
+	static const char zeros[KCOPYD_SECTOR_BYTES];
+
+	return !memcmp(script->data + offset, zeros, sizeof(zeros));
+}
+
+static bool is_hole_sector(const struct script *script, uint64_t offset)
+{
+	unsigned int i;
+
+	for (i = 0; i < script->num_rules; i++) {
+		const struct script_rule *rule = &script->rules[i];
+
+		if (rule->op == LANE_READ && rule->bytes && offset < rule->offset + rule->bytes &&
+		    rule->offset < offset + KCOPYD_SECTOR_BYTES)
+			return false;
+	}
+	return is_zero_sector(script, offset);
+}
+
+/* The end of the hole that begins at @offset; @offset: there is none. */
+static uint64_t find_hole_end(const struct script *script, uint64_t offset, uint64_t end)
+{
+	uint64_t pos = offset;
+
+	while (pos < end && is_hole_sector(script, pos))
+		pos += KCOPYD_SECTOR_BYTES;
+	return pos - offset >= script->bdev->hole_least ? pos : offset;
+}
+
+static void tell_extent(const struct script *script, struct lane_request *request)
+{
+	uint64_t end = request->offset + request->bytes, pos;
+
+	request->zero_end = find_hole_end(script, request->offset, end);
+	for (pos = request->zero_end; pos < end && find_hole_end(script, pos, end) == pos;)
+		pos += KCOPYD_SECTOR_BYTES;
+	request->data_end = pos;
+}
+
+static void tell_zeros(struct script *script, struct lane_request *request)
+{
+	uint64_t pos = attempt_offset(request);
+
+	request->is_written |= script->writes_zeros;
+	if (script->writes_zeros)
+		atomic_store(&script->bdev->cannot_zero, true);
+	while (pos < script->bytes && is_zero_sector(script, pos))
+		pos += KCOPYD_SECTOR_BYTES;
+	request->zero_end = script->has_known_zeros && pos >= request->offset + request->bytes ? pos : 0;
+}
+
 /* What becomes of the attempt; moves its bytes. */
-static int64_t perform(struct script *script, const struct lane_request *request)
+static int64_t perform(struct script *script, struct lane_request *request)
 {
 	struct script_rule *rule = find_rule(script, request, SCRIPT_FAIL, SCRIPT_SHORT);
 	uint64_t bytes = attempt_bytes(request), offset = attempt_offset(request);
@@ -153,6 +206,12 @@ static int64_t perform(struct script *script, const struct lane_request *request
 		if (error)
 			return error;
 	}
+	if (request->op == LANE_EXTENT) {
+		tell_extent(script, request);
+		return (int64_t)bytes;
+	}
+	if (request->op == LANE_ZERO)
+		tell_zeros(script, request);
 	if (rule && rule->what == SCRIPT_SHORT && bytes > rule->length)
 		bytes = rule->length;
 	if (request->op != LANE_FLUSH)
@@ -373,6 +432,18 @@ void script_destroy(struct script *script)
 	free(script->record);
 	free(script->data);
 	free(script);
+}
+
+void script_make_file(struct script *script, uint64_t hole_least)
+{
+	script->bdev->hole_least = hole_least;
+	script->bdev->is_block = false;
+	script->bdev->zeros = (struct zeros_rules){ .align = KCOPYD_PAGE_BYTES };
+}
+
+void script_clear(struct script *script, uint64_t offset, uint64_t bytes)
+{
+	memset(script->data + offset, 0, bytes);
 }
 
 void script_fill(struct script *script, uint64_t seed)

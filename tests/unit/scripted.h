@@ -58,6 +58,8 @@ struct script {
 	uint64_t read_end;	   /* reads are short there, as at a file's end */
 	unsigned int logical_block;
 	unsigned int depth;
+	bool has_known_zeros; /* zeroing tells how far there were zeros already, and leaves them alone */
+	bool writes_zeros;    /* zeroing is writing, as the first try tells */
 
 	pthread_mutex_t lock; /* guards what follows, and data while requests are in flight */
 	pthread_cond_t changed;
@@ -85,6 +87,13 @@ struct script *script_create(uint64_t bytes, unsigned int logical_block);
 struct script *script_open(uint64_t bytes, unsigned int logical_block, bool is_zoned, unsigned int depth);
 /* Of an abandoned device's, all that is held is let go after it was closed. */
 void script_destroy(struct script *script);
+
+/* From now on it is a file with holes, where zeros of @hole_least bytes and more are
+ * a hole, but for what a rule for reads touches. Before the first job. */
+void script_make_file(struct script *script, uint64_t hole_least);
+
+/* Zeros. */
+void script_clear(struct script *script, uint64_t offset, uint64_t bytes);
 
 /* Contents that differ in every 16 bytes and from seed to seed. */
 void script_fill(struct script *script, uint64_t seed);

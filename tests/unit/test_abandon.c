@@ -179,7 +179,7 @@ static void nothing_reaches_a_device_that_was_abandoned(void **state)
 	copy(world, DROP, &copied);
 	assert_int_equal(copied.write_err, 1);
 	assert_copied(world, 1, 0, COUNT);
-	assert_int_equal(kcopyd_zero(world->kc, 2, dests, DROP, world_notify, &zeroed), 0);
+	assert_int_equal(kcopyd_zero(world->kc, 2, dests, DROP | SPARSE, world_notify, &zeroed), 0);
 	world_wait(world, &zeroed);
 	assert_int_equal(zeroed.write_err, 1);
 	assert_int_equal(kcopyd_flush(world->kc, 2, dests, world_notify, &flushed), 0);
@@ -205,7 +205,7 @@ static void a_flush_and_zeroing_do_not_wait_for_an_abandoned_device(void **state
 		if (i == 0)
 			assert_int_equal(kcopyd_flush(world->kc, 3, dests, world_notify, &outcome), 0);
 		else
-			assert_int_equal(kcopyd_zero(world->kc, 3, dests, DROP, world_notify, &outcome), 0);
+			assert_int_equal(kcopyd_zero(world->kc, 3, dests, DROP | SPARSE, world_notify, &outcome), 0);
 		script_wait_held(world->dests[2], 1);
 		kcopyd_device_abandon(world->dests[2]->bdev);
 		world_wait(world, &outcome);

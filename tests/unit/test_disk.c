@@ -171,6 +171,20 @@ static void a_partition_whose_disk_is_not_told_is_an_error(void **state)
 	disk_free(&disk);
 }
 
+static void whether_a_head_must_move_is_asked_of_the_disk(void **state)
+{
+	(void)state;
+	put_device("pci/ata1/block/sda", "8:0");
+	put_device("pci/ata1/block/sda/sda1", "8:1");
+	put_device("pci/nvme/nvme0/nvme0n1", "259:0");
+	put("devices/pci/ata1/block/sda/queue/rotational", "1\n");
+	put("devices/pci/nvme/nvme0/nvme0n1/queue/rotational", "0\n");
+	assert_true(disk_is_rotational_sysfs(root, makedev(8, 0)));
+	assert_true(disk_is_rotational_sysfs(root, makedev(8, 1)));
+	assert_false(disk_is_rotational_sysfs(root, makedev(259, 0)));
+	assert_false(disk_is_rotational_sysfs(root, makedev(0, 42))); /* a file system without a device */
+}
+
 static void a_virtio_disk_has_a_serial_only(void **state)
 {
 	struct disk disk;
@@ -536,6 +550,7 @@ int main(void)
 		test_below_root(a_whole_disk_is_its_own_disk),
 		test_below_root(a_partition_is_known_by_its_disk),
 		test_below_root(a_partition_whose_disk_is_not_told_is_an_error),
+		test_below_root(whether_a_head_must_move_is_asked_of_the_disk),
 		test_below_root(a_virtio_disk_has_a_serial_only),
 		test_below_root(a_scsi_disk_tells_its_unit_serial_number),
 		test_below_root(a_serial_page_that_lies_is_not_read_beyond_its_end),

@@ -307,7 +307,7 @@ static void wrong_arguments_are_refused_and_nobody_is_called(void **state)
 	assert_int_equal(kcopyd_flush(world->kc, 0, dests, never, NULL), -EINVAL);
 	assert_int_equal(kcopyd_flush(world->kc, 33, dests, never, NULL), -EINVAL);
 	for (i = 0; i < 32; i++)
-		if (!((IGNORE | SEQ | DROP) >> i & 1)) {
+		if (!((IGNORE | SEQ | DROP | SPARSE) >> i & 1)) {
 			assert_int_equal(kcopyd_copy(world->kc, &from, 1, dests, 1u << i, never, NULL), -EINVAL);
 			assert_int_equal(kcopyd_zero(world->kc, 1, dests, 1u << i, never, NULL), -EINVAL);
 		}
@@ -396,7 +396,7 @@ static int zero(struct world *world, sector_t count, unsigned int flags, struct 
 	return kcopyd_zero(world->kc, world->num_dests, dests, flags, world_notify, outcome);
 }
 
-static void zeros_are_written_to_every_destination(void **state)
+static void check_zeros_on_every_destination(unsigned int flags, int never)
 {
 	enum { SECTORS = 70000 }; /* more than one piece */
 	struct world *world = world_create(1, 3, 40 << 20);
@@ -404,8 +404,7 @@ static void zeros_are_written_to_every_destination(void **state)
 	unsigned int i;
 	sector_t n;
 
-	(void)state;
-	assert_int_equal(zero(world, SECTORS, SEQ, &outcome), 0);
+	assert_int_equal(zero(world, SECTORS, SEQ | flags, &outcome), 0);
 	world_wait(world, &outcome);
 	assert_int_equal(outcome.read_err, 0);
 	assert_int_equal(outcome.write_err, 0);
@@ -418,7 +417,7 @@ static void zeros_are_written_to_every_destination(void **state)
 		assert_true(world_is_filled(world->dests[i], to.sector + SECTORS, SCRIPT_BLANK));
 		assert_int_equal(world_contiguous(world, &outcome, i), SECTORS);
 		assert_int_equal(world->dests[i]->most_writes, 1);
-		assert_int_equal(script_count(world->dests[i], LANE_WRITE), 0);
+		assert_int_equal(script_count(world->dests[i], never), 0);
 		world_assert_contiguous_exact(world, &outcome, i, &to);
 	}
 	assert_int_equal(zero(world, 0, 0, &empty), 0);
@@ -428,18 +427,31 @@ static void zeros_are_written_to_every_destination(void **state)
 	world_destroy(world);
 }
 
+static void zeros_are_made_on_every_destination(void **state)
+{
+	(void)state;
+	check_zeros_on_every_destination(SPARSE, LANE_WRITE);
+}
+
+static void without_sparse_zeros_are_written(void **state)
+{
+	(void)state;
+	check_zeros_on_every_destination(0, LANE_ZERO);
+}
+
 static void zeroing_that_fails_is_told_and_the_others_go_on(void **state)
 {
-	static const unsigned int flags[] = { IGNORE, DROP };
+	static const unsigned int flags[] = { IGNORE | SPARSE, DROP | SPARSE, IGNORE, DROP };
 	unsigned int n, i;
 	sector_t at;
 
 	(void)state;
-	for (n = 0; n < 2; n++) {
+	for (n = 0; n < 4; n++) {
 		struct world *world = world_create(1, 3, DISK);
 		struct outcome outcome = { 0 };
 
-		script_add(world->dests[1], failing(LANE_ZERO, on_dest(1, 200), 1, EREMOTEIO));
+		script_add(world->dests[1],
+			   failing(flags[n] & SPARSE ? LANE_ZERO : LANE_WRITE, on_dest(1, 200), 1, EREMOTEIO));
 		assert_int_equal(zero(world, COUNT, flags[n], &outcome), 0);
 		world_wait(world, &outcome);
 		assert_int_equal(outcome.read_err, 0);
@@ -595,7 +607,8 @@ int main(void)
 		cmocka_unit_test(wrong_arguments_are_refused_and_nobody_is_called),
 		cmocka_unit_test(overlaps_are_refused_and_neighbours_are_not),
 		cmocka_unit_test(a_client_without_pages_is_refused),
-		cmocka_unit_test(zeros_are_written_to_every_destination),
+		cmocka_unit_test(zeros_are_made_on_every_destination),
+		cmocka_unit_test(without_sparse_zeros_are_written),
 		cmocka_unit_test(zeroing_that_fails_is_told_and_the_others_go_on),
 		cmocka_unit_test(zeroing_takes_no_pages),
 		cmocka_unit_test(flushes_run_in_parallel_and_each_fails_for_itself),

@@ -11,9 +11,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "client.h"
 #include "kcopyd.h"
 #include "scripted.h"
 #include "world.h"
@@ -42,6 +44,7 @@ struct model {
 	bool is_bad_read[DISKS][SECTORS], is_bad_write[DISKS][SECTORS];
 	bool is_used[DISKS]
 		    [SECTORS]; /* by a job of this round: regions of a round are disjoint, so order does not matter */
+	bool has_lag;
 	uint64_t seed;
 };
 
@@ -77,12 +80,31 @@ static void choose_job(struct model *m, struct job *job)
 	memset(job, 0, sizeof(*job));
 	job->kind = below(m, 5) ? COPY : ZERO;
 	job->flags = (below(m, 2) ? KCOPYD_IGNORE_ERROR : 0) | (below(m, 3) ? 0 : KCOPYD_WRITE_SEQ) |
-		     (below(m, 2) ? KCOPYD_DROP_FAILED : 0);
+		     (below(m, 2) ? KCOPYD_DROP_FAILED : 0) | (below(m, 2) ? KCOPYD_SPARSE : 0);
 	job->num_dests = 1 + below(m, MOST_DESTS);
 	job->count = below(m, 10) ? below(m, 4) ? 1 + below(m, MOST_COUNT) : 1 + below(m, 8) : 0;
 	choose_region(m, &job->from_disk, &job->from, job->count);
 	for (i = 0; i < job->num_dests; i++)
 		choose_region(m, &job->disks[i], &job->to[i], job->count);
+}
+
+/* Runs of zeros in front of, behind and around pages' ends; in a file, larger ones are holes. */
+static void choose_zeros(struct model *m, struct script *script)
+{
+	for (unsigned int i = below(m, 40); i > 0; i--) {
+		sector_t first = below(m, SECTORS - 256), count = 1 + below(m, below(m, 2) ? 16 : 256);
+
+		if (below(m, 2)) {
+			first -= first % 8;
+			count += 7 - (count + 7) % 8;
+		}
+		script_clear(script, first * SECTOR, count * SECTOR);
+	}
+	script->has_known_zeros = below(m, 2);
+	script->writes_zeros = below(m, 4) == 0;
+	atomic_store(&script->bdev->cannot_zero, false);
+	script->bdev->zeros.align = KCOPYD_PAGE_BYTES << below(m, 3);
+	script->bdev->zeros.least = below(m, 2) ? script->bdev->zeros.align : 0;
 }
 
 /* A few bad places, and things that are no errors. Only sectors, so that the model is the rules themselves. */
@@ -119,6 +141,10 @@ static void choose_faults(struct model *m)
 			for (n = first; n < first + count; n++)
 				(is_read ? m->is_bad_read : m->is_bad_write)[disk][n] = true;
 		}
+		/* This one stops for a while. */
+		if (m->has_lag && below(m, 2))
+			script_add(script,
+				   (struct script_rule){ .what = SCRIPT_HOLD, .op = LANE_WRITE, .skip = below(m, 40) });
 		if (below(m, 2))
 			script_add(script, harmless[below(m, sizeof(harmless) / sizeof(harmless[0]))]);
 		script_set_order(script, (enum script_order)below(m, 3), m->seed);
@@ -257,6 +283,7 @@ static void run_round(struct model *m, struct world *world)
 	choose_faults(m);
 	for (i = 0; i < DISKS; i++) {
 		script_fill(m->disks[i], m->seed + i);
+		choose_zeros(m, m->disks[i]);
 		memcpy(m->before[i], m->disks[i]->data, SECTORS * SECTOR);
 	}
 	for (i = 0; i < AT_ONCE; i++)
@@ -264,6 +291,10 @@ static void run_round(struct model *m, struct world *world)
 	world->num_told = 0;
 	for (i = 0; i < AT_ONCE; i++)
 		start(m, world, &jobs[i]);
+	for (i = below(m, 200); i > 0; i--)
+		sched_yield();
+	for (i = 0; i < DISKS; i++)
+		script_let_go(m->disks[i]);
 	for (i = 0; i < AT_ONCE; i++)
 		world_wait(world, &jobs[i].outcome);
 	for (i = 0; i < AT_ONCE; i++)
@@ -275,9 +306,19 @@ static void run_round(struct model *m, struct world *world)
 	free(jobs);
 }
 
+/* In half of the runs: small chunks, and whoever is two of them behind another goes on alone. */
+static void choose_lag(struct model *m, struct world *world)
+{
+	m->has_lag = below(m, 2);
+	if (!m->has_lag)
+		return;
+	client_set_chunk_pages(world->kc, 1);
+	kcopyd_client_set_max_lag(world->kc, 1 + below(m, 8 * 4096));
+}
+
 static void random_jobs_agree_with_a_model(void **state)
 {
-	static const unsigned int reserves[] = { 1, 2, 3, 7, 16 };
+	static const unsigned int reserves[] = { 1, 2, 3, 7, 16, 40 };
 	struct model *m = calloc(1, sizeof(*m));
 	struct world *world;
 	unsigned int i, round;
@@ -285,9 +326,12 @@ static void random_jobs_agree_with_a_model(void **state)
 	(void)state;
 	m->seed = script_seed();
 	world = world_create(reserves[below(m, sizeof(reserves) / sizeof(reserves[0]))], 0, SECTOR);
+	choose_lag(m, world);
 	kcopyd_client_set_retries(world->kc, below(m, 4));
 	for (i = 0; i < DISKS; i++) {
 		m->disks[i] = script_open(SECTORS * SECTOR, SECTOR, false, 1 + below(m, 16));
+		if (below(m, 2))
+			script_make_file(m->disks[i], below(m, 2) ? SECTOR : 8 * SECTOR);
 		m->before[i] = malloc(SECTORS * SECTOR);
 	}
 	for (round = 0; round < JOBS / AT_ONCE; round++)

@@ -240,7 +240,7 @@ static void a_wait_for_a_retry_holds_up_nobody_else(void **state)
 		assert_int_equal(world_start(world, START, CHUNK, DROP, &waiting), 0);
 		wait_alone(disk_of(world, operand), place_of(operand, 5));
 		assert_int_equal(world_start(world, START + 5 * CHUNK, 5 * CHUNK, DROP, &other), 0);
-		assert_int_equal(kcopyd_zero(world->kc, 1, &to, 0, world_notify, &zeros), 0);
+		assert_int_equal(kcopyd_zero(world->kc, 1, &to, SPARSE, world_notify, &zeros), 0);
 		world_wait(world, &other);
 		world_wait(world, &zeros);
 		assert_int_equal(other.read_err, 0);
@@ -652,7 +652,7 @@ static void going_past_a_dead_device_costs_no_try_per_block(void **state)
 
 		script_add(disk, failing(SCRIPT_ANY, 0, 0, EIO));
 		if (operand == 1)
-			assert_int_equal(kcopyd_zero(world->kc, 1, &to, IGNORE, world_notify, &outcome), 0);
+			assert_int_equal(kcopyd_zero(world->kc, 1, &to, IGNORE | SPARSE, world_notify, &outcome), 0);
 		else
 			assert_int_equal(world_start(world, 0, LARGE_COUNT, IGNORE, &outcome), 0);
 		world_wait(world, &outcome);
@@ -700,7 +700,7 @@ static void the_bad_part_of_what_is_zeroed_is_exact(void **state)
 	for (i = 0; i < 4; i++)
 		script_add(world->dests[0],
 			   failing(LANE_ZERO, world_dest(world, 0, bad[i][0], 0).sector, bad[i][1], EIO));
-	assert_int_equal(kcopyd_zero(world->kc, 1, &to, IGNORE, world_notify, &outcome), 0);
+	assert_int_equal(kcopyd_zero(world->kc, 1, &to, IGNORE | SPARSE, world_notify, &outcome), 0);
 	world_wait(world, &outcome);
 	assert_int_equal(outcome.write_err, 1);
 	assert_int_equal(count_told(world), 4);

@@ -151,7 +151,7 @@ static void zeroing_is_not_limited(void **state)
 
 	(void)state;
 	kcopyd_client_set_limit(world->kc, 1);
-	assert_int_equal(kcopyd_zero(world->kc, 1, &to, 0, world_notify, &outcome), 0);
+	assert_int_equal(kcopyd_zero(world->kc, 1, &to, SPARSE, world_notify, &outcome), 0);
 	world_wait(world, &outcome);
 	assert_int_equal(outcome.write_err, 0);
 	assert_int_equal(script_count(world->dests[0], LANE_ZERO), 1);
@@ -263,7 +263,7 @@ static void zeroing_is_throttled_and_flushing_is_not(void **state)
 	(void)state;
 	script_add(world->dests[0], holding(LANE_ZERO, 0, 0));
 	kcopyd_client_set_throttle(world->kc, 50);
-	assert_int_equal(kcopyd_zero(world->kc, 1, &to, 0, world_notify, &outcome), 0);
+	assert_int_equal(kcopyd_zero(world->kc, 1, &to, SPARSE, world_notify, &outcome), 0);
 	script_wait_held(world->dests[0], 1);
 	let_settle(world, 0);
 	assert_false(world_is_done(world, &outcome));

@@ -73,7 +73,7 @@ static void what_a_stalled_device_is_waited_for_is_told(void **state)
 
 		script_add(script, holding(ops[i], 0, 0));
 		if (ops[i] == LANE_ZERO)
-			assert_int_equal(kcopyd_zero(world->kc, 1, &to, 0, world_notify, &outcome), 0);
+			assert_int_equal(kcopyd_zero(world->kc, 1, &to, SPARSE, world_notify, &outcome), 0);
 		else if (ops[i] == LANE_FLUSH)
 			assert_int_equal(kcopyd_flush(world->kc, 1, &to, world_notify, &outcome), 0);
 		else

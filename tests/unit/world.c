@@ -58,6 +58,11 @@ static void chunk_written(void *observer, void *context, unsigned int dest, cons
 		     .kind = TOLD_WRITTEN, .context = context, .dest = dest, .region = *to, .contiguous = contiguous });
 }
 
+static void zeroed(void *observer, void *context, unsigned int dest, const struct io_region *to)
+{
+	tell(observer, (struct told){ .kind = TOLD_ZEROED, .context = context, .dest = dest, .region = *to });
+}
+
 static void told_error(void *observer, void *context, const struct kcopyd_error *error)
 {
 	tell(observer, (struct told){ .kind = TOLD_ERROR,
@@ -73,6 +78,7 @@ static void told_error(void *observer, void *context, const struct kcopyd_error 
 static const struct kcopyd_observer observer_ops = {
 	.chunk_read = chunk_read,
 	.chunk_written = chunk_written,
+	.zeroed = zeroed,
 	.error = told_error,
 };
 

@@ -16,7 +16,7 @@
 #define SECTOR 512u
 #define MAX_TOLD 65536u
 
-enum told_kind { TOLD_READ, TOLD_WRITTEN, TOLD_ERROR };
+enum told_kind { TOLD_READ, TOLD_WRITTEN, TOLD_ZEROED, TOLD_ERROR };
 
 struct told {
 	enum told_kind kind;
@@ -95,6 +95,7 @@ bool world_is_filled(const struct script *script, sector_t sector, char byte);
 #define IGNORE KCOPYD_IGNORE_ERROR
 #define SEQ KCOPYD_WRITE_SEQ
 #define DROP KCOPYD_DROP_FAILED
+#define SPARSE KCOPYD_SPARSE
 
 /* Rules for @count sectors from @sector, or for all with a @count of 0. */
 struct script_rule failing(int op, sector_t sector, sector_t count, int error);

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The streams of a job: who reads next, where each of them ends, and who is too far behind the others and gets the
+ * source at its own pace from there on. Nothing is taken from a stream but destinations: what was handed to them in it
+ * they still write, and what was not is read again for them.
+ */
+#include "job_chunk.h"
+
+#include <assert.h>
+#include <time.h>
+
+#include "kcopyd.h"
+#include "throttle.h"
+
+/* A stream that others run ahead of has so many chunks at the least: one is read while another is written. */
+#define STREAM_CHUNKS 2u
+/* With fewer in the reserve nobody is split off. */
+#define FEWEST_CHUNKS 8u
+/* Of the reserve: those that were split off get so much of it together, and each of them so much. */
+#define SHARE_OF_ALL 2u
+#define SHARE_OF_ONE 4u
+/* For so long a device is watched before it is called idle or not. */
+#define IDLE_WATCH_MS 100u
+
+static uint32_t live_dests(const struct job *job, const struct stream *stream)
+{
+	return stream->dests & ~job->dead;
+}
+
+static bool has_several(uint32_t dests)
+{
+	return dests & (dests - 1);
+}
+
+/* Of its reserve; as if there were no other jobs. */
+static unsigned int reserve_chunks(const struct job *job)
+{
+	return job->env->num_pages / job->env->chunk_pages;
+}
+
+void job_init_streams(struct job *job, struct stream *streams)
+{
+	unsigned int most = reserve_chunks(job) / 2;
+	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
+
+	streams[0] = (struct stream){ .dests = job_dest_mask(job), .end = job->count };
+	streams[0].data_end = job_has_extents(job) ? 0 : job->count;
+	job->streams = streams;
+	job->num_streams = 1;
+	list_init(&job->watch.node);
+	job->watch.job = job;
+	for (unsigned int i = 0; i < job->num_dests; i++)
+		job->stream_of[i] = &streams[0];
+	/* With IGNORE_ERROR a failing source is read to its end, which takes long enough once. */
+	if (job->env->max_lag == 0 || !job_ends_at_read_errors(job) || job->num_dests == 1 || 2 * most < FEWEST_CHUNKS)
+		return;
+	job->most_behind = lag < most ? (unsigned int)lag : most;
+	if (job->most_behind < STREAM_CHUNKS)
+		job->most_behind = STREAM_CHUNKS;
+	job->source_idle.is_wanted = job->env->max_lag == KCOPYD_LAG_AUTO;
+}
+
+bool stream_has_more(const struct job *job, const struct stream *stream)
+{
+	return stream->next < stream->end && live_dests(job, stream);
+}
+
+/* It has, and does not wait to be told what the source has there. */
+static bool can_go_on(const struct job *job, const struct stream *stream)
+{
+	return stream_has_more(job, stream) && !stream->is_asking;
+}
+
+static unsigned int count_with_more(const struct job *job)
+{
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < job->num_streams; i++)
+		count += stream_has_more(job, &job->streams[i]);
+	return count;
+}
+
+/* Chunks that only this one waits for: its own, and those that it has left to do of another's. */
+static unsigned int count_held(const struct job *job, const struct stream *stream)
+{
+	unsigned int count = 0;
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		const struct chunk *chunk = container_of(pos, struct chunk, node);
+		uint32_t unsettled = chunk->unwritten | chunk->writing;
+
+		count += chunk->stream == stream || (unsettled && !(unsettled & ~stream->dests));
+	}
+	return count;
+}
+
+/* How many chunks those may have at a time that were split off; the others of the job have the rest. */
+static unsigned int find_share(const struct job *job, unsigned int with_more)
+{
+	unsigned int share;
+
+	if (!stream_has_more(job, &job->streams[0])) /* there are no others any more */
+		return reserve_chunks(job) / with_more;
+	share = reserve_chunks(job) / SHARE_OF_ALL / (with_more - 1);
+	return share < reserve_chunks(job) / SHARE_OF_ONE ? share : reserve_chunks(job) / SHARE_OF_ONE;
+}
+
+/*
+ * Those that were split off come first, each with its share: a slow device needs no more to be kept busy. So neither
+ * can they keep the others from going on, nor the others them.
+ */
+struct stream *job_next_stream(const struct job *job)
+{
+	unsigned int with_more = job->num_streams > 1 ? count_with_more(job) : 1, share;
+
+	for (unsigned int i = job->num_streams - 1; i > 0 && with_more > 1; i--) {
+		share = find_share(job, with_more);
+		if (can_go_on(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
+			return &job->streams[i];
+	}
+	if (with_more > 1)
+		return can_go_on(job, &job->streams[0]) ? &job->streams[0] : NULL;
+	for (unsigned int i = 0; i < job->num_streams; i++)
+		if (can_go_on(job, &job->streams[i]))
+			return &job->streams[i];
+	return NULL;
+}
+
+void chunk_end_source(const struct chunk *chunk)
+{
+	struct job *job = chunk->job;
+	sector_t end = chunk->offset + chunk->count;
+
+	for (unsigned int i = 0; i < job->num_streams; i++) {
+		struct stream *stream = &job->streams[i];
+
+		if (stream != chunk->stream && stream->next > end)
+			continue; /* it has read this already, or sees for itself */
+		if (end < stream->end)
+			stream->end = end;
+	}
+}
+
+static bool is_full(const struct job *job, unsigned int dest)
+{
+	return job->num_writing[dest] >= job->most_behind && has_several(live_dests(job, job->stream_of[dest]));
+}
+
+uint32_t job_full_dests(const struct job *job)
+{
+	uint32_t full = 0;
+
+	for (unsigned int dest = 0; job->most_behind > 0 && dest < job->num_dests; dest++)
+		full |= (uint32_t)is_full(job, dest) << dest;
+	return full;
+}
+
+/* -- idle devices -------------------------------------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The time up to now is over: was it idle for most of it? */
+static void look(struct idle *idle, uint64_t now)
+{
+	if (now - idle->since < (uint64_t)IDLE_WATCH_MS * 1000000)
+		return;
+	if (idle->under_way > 0) {
+		idle->busy += now - idle->busy_since;
+		idle->busy_since = now;
+	}
+	idle->was_idle = idle->busy < (now - idle->since) / 2;
+	idle->busy = 0;
+	idle->since = now;
+}
+
+void idle_begin(struct idle *idle)
+{
+	uint64_t now;
+
+	if (!idle->is_wanted || idle->under_way++ > 0)
+		return;
+	now = now_ns();
+	if (idle->since == 0)
+		idle->since = now;
+	look(idle, now);
+	idle->busy_since = now;
+}
+
+void idle_end(struct idle *idle)
+{
+	uint64_t now;
+
+	if (!idle->is_wanted || --idle->under_way > 0)
+		return;
+	now = now_ns();
+	idle->busy += now - idle->busy_since;
+	look(idle, now);
+}
+
+static bool is_idle(struct idle *idle)
+{
+	look(idle, now_ns());
+	return idle->was_idle;
+}
+
+/* -- splitting ----------------------------------------------------------------------------------- */
+
+/*
+ * Who has not even been handed a chunk of the first stream that another one has written, and has so many before it that
+ * are not written? The one that is furthest behind; num_dests: nobody. @from: where that chunk begins.
+ */
+static unsigned int find_laggard(const struct job *job, sector_t *from)
+{
+	const struct stream *stream = &job->streams[0];
+	uint32_t live = live_dests(job, stream);
+	unsigned int behind[KCOPYD_MAX_DESTS] = { 0 };
+	struct list_head *pos;
+
+	list_for_each (pos, &job->in_flight) {
+		const struct chunk *chunk = container_of(pos, struct chunk, node);
+		uint32_t unsettled = (chunk->unwritten | chunk->writing) & live;
+		bool is_written = chunk->stream == stream && (chunk->dests & live & ~unsettled);
+
+		for (unsigned int dest = 0; dest < job->num_dests && unsettled; dest++) {
+			if (!(unsettled >> dest & 1) || ++behind[dest] <= job->most_behind)
+				continue;
+			if (is_written && (chunk->unwritten >> dest & 1)) {
+				*from = chunk->offset;
+				return dest;
+			}
+		}
+	}
+	return job->num_dests;
+}
+
+/* Cheaply: it takes one that has as much to write as it may, and one that has not. */
+static bool can_have_laggard(const struct job *job)
+{
+	uint32_t live = live_dests(job, &job->streams[0]), full = job_full_dests(job) & live;
+
+	if (job->flags & KCOPYD_WRITE_SEQ)
+		return has_several(live);
+	return full != 0 && full != live;
+}
+
+/* It is not to have what it was not handed yet of the first stream from @from on. */
+static void take_back(struct job *job, unsigned int dest, sector_t from)
+{
+	struct list_head *pos, *next;
+	uint32_t bit = (uint32_t)1 << dest;
+
+	for (pos = job->in_flight.next; pos != &job->in_flight; pos = next) {
+		struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		next = pos->next;
+		if (chunk->stream != &job->streams[0] || chunk->offset < from)
+			continue;
+		if (chunk->state == CHUNK_ASKING) {
+			chunk->dests &= ~bit;
+			continue;
+		}
+		assert(chunk->unwritten & bit);
+		chunk->dests &= ~bit;
+		chunk->unwritten &= ~bit;
+		chunk->pending++;
+		chunk_put(chunk);
+	}
+}
+
+static void split_off(struct job *job, unsigned int dest, sector_t from)
+{
+	struct stream *stream = &job->streams[job->num_streams++];
+	uint32_t bit = (uint32_t)1 << dest;
+
+	*stream = (struct stream){ .dests = bit, .next = from, .end = job->streams[0].end };
+	stream->data_end = job_has_extents(job) ? from : job->count;
+	job->streams[0].dests &= ~bit;
+	job->stream_of[dest] = stream;
+	take_back(job, dest, from);
+	if (job->env->observer && job->env->observer->split_off)
+		job->env->observer->split_off(job->env->observer_context, job->context, dest);
+}
+
+/* Not while the source has failed: that may be the end for all. */
+static bool may_split(const struct job *job)
+{
+	if (job->is_ended || job->is_cancelled || job->narrowings[job->num_dests].num_failed > 0 ||
+	    !stream_has_more(job, &job->streams[0]))
+		return false;
+	return reserve_chunks(job) / SHARE_OF_ALL >= STREAM_CHUNKS * count_with_more(job);
+}
+
+/* Whatever they cost, or only if that is little? Where reads are limited they are dear, however idle the source is. */
+static bool may_read_more(struct job *job)
+{
+	const struct throttle *throttle = job->env->throttle;
+
+	if (!job->source_idle.is_wanted)
+		return true;
+	return throttle->limit == 0 && throttle->percent == THROTTLE_NONE && is_idle(&job->source_idle);
+}
+
+void job_split_streams(struct job *job)
+{
+	while (may_split(job) && can_have_laggard(job)) {
+		sector_t from = 0;
+		unsigned int dest = find_laggard(job, &from);
+
+		if (dest == job->num_dests)
+			return;
+		if (!may_read_more(job)) {
+			/* Those who are far behind need not do anything any more that would bring us here. */
+			if (list_is_empty(&job->watch.node))
+				job->env->wait(job->env, &job->watch, IDLE_WATCH_MS);
+			return;
+		}
+		split_off(job, dest, from);
+	}
+}
