@@ -164,6 +164,9 @@ is_listening() {
 	assert_status 128
 	run kcopy --remote="$pid" --limit=0
 	assert_status 128
+	run kcopy --remote="$pid" --limit=none --jobs=list
+	assert_status 128
+	assert_said 'only --limit and --throttle'
 	[ ! -e other ]
 	run kcopy --remote="$pid"
 	[ "$output" = 'limit 1 B/s, throttle 100 %' ]
