@@ -175,7 +175,7 @@ judge() {
 	awk -v k="$1" -v o="${2:-0}" -v r="$3" -v t="$4" 'BEGIN {
 		x = r == "faster" || r == "shown" ? (k > 0 ? o / k : 0) : (o > 0 ? k / o : 0)
 		ok = r == "faster" ? x >= t : (r == "atmost" ? x <= t : k <= t)
-		ratio = r == "value" || r == "told" ? "-" : sprintf("%.2f", x)
+		ratio = r == "value" || r == "told" ? "-" : sprintf("%.3f", x)
 		goal = r == "shown" || r == "told" ? "-" : (r == "faster" ? ">= " : "<= ") t
 		print ratio "\t" goal "\t" (goal == "-" ? "-" : (ok ? "yes" : "MISSED"))
 	}'
