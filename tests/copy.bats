@@ -596,3 +596,44 @@ readonly ODD=$((3 * 1048576 + 5 * 512))
 	assert_status 0
 	assert_same source 0 ./- 0 1024
 }
+
+# cached FILE: pages of it that are in the page cache.
+cached() {
+	fincore -b -n -r -o PAGES "$1"
+}
+
+@test "what of a source file is in the page cache is taken from there; the copy neither fills nor evicts it" {
+	need_tool fincore strace
+	need_plain_build
+	strace -o /dev/null true 2>/dev/null || skip_because 'nothing may be traced here'
+	local before after
+	random_file source 16777216
+	sync source
+	dd if=source iflag=nocache count=0 status=none
+	(($(cached source) == 0)) || skip_because 'this file system keeps what it has in its cache'
+	# Nothing is cached: nothing is taken from there, and nothing is left there.
+	strace -f -o trace "$KCOPY" -q source cold || fail 'cold'
+	! grep -q 'preadv2(' trace
+	assert_same source 0 cold 0 16777216
+	dd if=source iflag=nocache count=0 status=none
+	# The middle is, in part.
+	dd if=source of=/dev/null bs=4096 skip=300 count=2400 status=none
+	before=$(cached source)
+	((before >= 2400 && before < 4096))
+	strace -f -o trace "$KCOPY" -q source warm || fail 'warm'
+	grep -q 'preadv2(.*RWF_NOWAIT' trace
+	after=$(cached source)
+	# The kernel may want some back at any time.
+	((after <= before && after > before / 2)) || fail "$before pages were cached, $after are now"
+	assert_same source 0 warm 0 16777216
+}
+
+@test "what was written to a source file and is not on the disk yet is copied" {
+	random_file source 3000000
+	sync source
+	printf changed | dd of=source bs=1 seek=1500000 conv=notrunc status=none
+	run kcopy source copy
+	assert_status 0
+	[[ $(dd if=copy bs=1 skip=1500000 count=7 status=none) == changed ]]
+	assert_same source 0 copy 0 3000000
+}

@@ -157,7 +157,7 @@ same_status() {
 	local call
 	for call in '(open|openat|openat2)\(.*(O_WRONLY|O_RDWR|O_CREAT|O_TRUNC)' \
 		'(creat|unlink|unlinkat|rename|renameat|renameat2|mkdir|mknod|truncate|ftruncate|fallocate)\(' \
-		'(io_submit|pwrite64|pwritev2?|fsync|fdatasync|syncfs|copy_file_range|sendfile)\(' \
+		'(io_submit|io_uring_enter|pwrite64|pwritev2?|fsync|fdatasync|syncfs|copy_file_range|sendfile)\(' \
 		'ioctl\(.*(BLKRRPART|BLKFLSBUF|BLKZEROOUT|BLKDISCARD|FICLONE)'; do
 		! grep -E "^[0-9]+ +$call" "$trace" || fail 'it changes something' || return
 	done

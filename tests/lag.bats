@@ -36,7 +36,7 @@ gate_close() {
 		gate_wait slow
 		poll "$KCOPY_TIMEOUT" said 'new: all written after [0-9]'
 		poll "$KCOPY_TIMEOUT" said 'copy: all written after [0-9]'
-		said "$loop: slower than the others" || fail 'it was not split off'
+		poll "$KCOPY_TIMEOUT" said "$loop: slower than the others"
 		! said "$loop: all written" || fail 'it cannot be complete'
 		gate_open slow
 		kcopy_wait
@@ -117,4 +117,20 @@ gate_close() {
 	for value in x -1 4MX 1.5M auto4 99999999999999999999 ''; do
 		refuses "--max-lag=$value: not a size; write auto, off, or a size such as 4M" --max-lag="$value" source copy
 	done
+}
+
+# The source has no head to move, wherever the tests run.
+@test "by itself where the source is idle, though the slow one does nothing at all" {
+	slow_one
+	memory_dir
+	cp source "$memory/source"
+	kcopy_start -v "$memory/source" copy "$loop"
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" said 'copy: all written after [0-9]'
+	poll "$KCOPY_TIMEOUT" said "$loop: slower than the others"
+	gate_open slow
+	kcopy_wait
+	assert_status 0
+	assert_same source 0 image 0 $((24 * MIB))
+	assert_same source 0 copy 0 $((24 * MIB))
 }

@@ -224,6 +224,24 @@ terminal_start() {
 	typed "$loop: 16384 sectors .*written and flushed"
 }
 
+@test "there is no line of progress while kcopy is in the background of its terminal" {
+	local command
+	need_tool script
+	printf -v command '%q ' "$KCOPY" --limit=100KB source copy
+	printf 'set -m\n%s' "$command & wait \$!" >job
+	script -qefc 'bash job' typescript </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	pid=$!
+	started+=("$pid")
+	: >err
+	kcopy_wait
+	assert_status 0
+	typed 'copy: 196 sectors'
+	not_typed '%'
+	printf '%s' "$command" >job
+	script -qefc 'bash job' typescript </dev/null >/dev/null 2>&1 3>&- 4>&-
+	typed '^[^a-z]*[1-9][0-9]? %  .* of 98 KiB'
+}
+
 @test "there is no line of progress with --quiet or without a terminal" {
 	need_tool script
 	run kcopy source copy

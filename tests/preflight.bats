@@ -137,6 +137,42 @@ raid_superblock() {
 	done
 }
 
+# zfs_label FILE OFFSET MAGIC BYTES: uberblocks in a label of 256 KiB there, every BYTES one.
+zfs_label() {
+	local slot
+	for ((slot = $2 + 131072; slot < $2 + 262144; slot += $4)); do
+		# shellcheck disable=SC2059
+		printf "$3" | dd of="$1" bs=512 oflag=seek_bytes seek=$slot conv=notrunc status=none
+	done
+}
+
+@test "a ZFS member is known by any of its labels, in either byte order, also with large blocks and in a partition" {
+	need_loop
+	local label little='\014\261\272\000\000\000\000\000' big='\000\000\000\000\000\272\261\014'
+	# Two labels at the start, two before the last multiple of a label's length; libblkid believes in none below 64 MiB.
+	for label in 0 256 67072 67328; do
+		rm -f image
+		truncate -s 67684K image
+		zfs_label image $((label * 1024)) "$little" 16384
+		refuses 'image: would overwrite its zfs_member' --zero image:0+8
+		rm -f image
+		truncate -s 67684K image
+		zfs_label image $((label * 1024)) "$big" 32768
+		refuses 'image: would overwrite its zfs_member' --zero image:0+8
+	done
+	truncate -s 68M disk
+	loop=$(partitions_new "$scratch/disk" 'start=2048, size=133120')
+	zfs_label disk $((1048576 + 262144)) "$little" 8192
+	fresh "$loop"
+	refuses "$loop: would overwrite ${loop}p1 .zfs_member" --zero "$loop:2048+8"
+	# Fewer uberblocks than libblkid believes in.
+	rm image
+	truncate -s 67684K image
+	zfs_label image 0 "$little" 65536
+	run kcopy --zero image:0+8
+	assert_status 0
+}
+
 @test "what has a wrong checksum is lost as well" {
 	need_loop
 	need_tool pvcreate

@@ -124,6 +124,18 @@ is_listening() {
 	assert_same source 0 copy 0 4096
 }
 
+@test "a list of jobs has one limit, which can be changed while it runs" {
+	need_tool seq
+	seq 0 99 | while read -r line; do echo "source:$((line * 8))+8 copy$line"; done >list
+	slow_start --jobs=list
+	run kcopy --remote="$pid" --limit=none
+	assert_status 0
+	kcopy_wait
+	assert_status 0
+	assert_said '100 jobs complete'
+	assert_same source $((99 * 4096)) copy99 0 4096
+}
+
 # -- who may ask what ----------------------------------------------------------------------------
 
 @test "--remote says what is wrong with the process" {
@@ -152,6 +164,9 @@ is_listening() {
 	assert_status 128
 	run kcopy --remote="$pid" --limit=0
 	assert_status 128
+	run kcopy --remote="$pid" --limit=none --jobs=list
+	assert_status 128
+	assert_said 'only --limit and --throttle'
 	[ ! -e other ]
 	run kcopy --remote="$pid"
 	[ "$output" = 'limit 1 B/s, throttle 100 %' ]

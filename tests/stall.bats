@@ -45,7 +45,7 @@ assert_late() {
 }
 
 @test "a destination that hangs is dropped, the others are complete" {
-	kcopy_start --pages=512 --stall-timeout=1 source copy "$loop" new
+	kcopy_start --pages=512 --stall-timeout=3 source copy "$loop" new
 	gate_wait slow
 	poll "$KCOPY_TIMEOUT" said "new: 16384 sectors .*written and flushed"
 	said "copy: 16384 sectors .*written and flushed"
@@ -152,7 +152,7 @@ kill_twice() {
 }
 
 @test "it ends while the dropped destination still hangs, with its result, and names who has to wait for whom" {
-	kcopy_start --pages=512 --stall-timeout=1 source copy "$loop" new
+	kcopy_start --pages=512 --stall-timeout=3 source copy "$loop" new
 	gate_wait slow
 	find_child
 	kcopy_wait
@@ -224,7 +224,7 @@ kill_twice() {
 }
 
 @test "a signal ends it in order though a destination hangs, when that has been dropped" {
-	kcopy_start --pages=512 --stall-timeout=5 source "$loop" copy
+	kcopy_start --pages=512 --stall-timeout=9 source "$loop" copy
 	gate_wait slow
 	find_child
 	kill -TERM "$pid"

@@ -78,10 +78,10 @@ run_once() {
 	[[ $elapsed =~ ^[1-9][0-9]*$ ]] || die "row '$row': no time from ${label[$1]}"
 }
 
-# run_short NAME: the same without a process group, for what takes milliseconds.
+# run_short NAME: the same for what takes milliseconds: without a process group, and without warm memory, since that
+# leaves cold processor caches.
 run_short() {
 	local begin end
-	memory_warm
 	now begin
 	"run_$1" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null 3>&- || failed "${label[$1]}"
 	now end
@@ -175,7 +175,7 @@ judge() {
 	awk -v k="$1" -v o="${2:-0}" -v r="$3" -v t="$4" 'BEGIN {
 		x = r == "faster" || r == "shown" ? (k > 0 ? o / k : 0) : (o > 0 ? k / o : 0)
 		ok = r == "faster" ? x >= t : (r == "atmost" ? x <= t : k <= t)
-		ratio = r == "value" || r == "told" ? "-" : sprintf("%.2f", x)
+		ratio = r == "value" || r == "told" ? "-" : sprintf("%.3f", x)
 		goal = r == "shown" || r == "told" ? "-" : (r == "faster" ? ">= " : "<= ") t
 		print ratio "\t" goal "\t" (goal == "-" ? "-" : (ok ? "yes" : "MISSED"))
 	}'

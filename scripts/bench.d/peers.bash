@@ -105,10 +105,10 @@ fio_microseconds() {
 	awk '/"job_runtime"/ { gsub(/[^0-9]/, ""); if ($0 + 0 > most) most = $0 + 0 } END { printf "%d", most * 1000 }' "$place/fio.json"
 }
 
-# fio_choose SOURCE DESTINATION...: $fio_bs and $fio_depth with which $fio_mib take least. All are tried once, the four
-# best twice more, and the best single time decides.
+# fio_choose SOURCE DESTINATION...: $fio_bs and $fio_depth with which half of $fio_mib takes least. All are tried once,
+# the four best twice more, and the best single time decides.
 fio_choose() {
-	local bs depth shapes=(256k:8 256k:32 512k:4 512k:8 512k:16 1M:2 1M:4 1M:8 1M:16 1M:32) shape best
+	local whole=$fio_mib shapes=(256k:8 256k:32 512k:4 512k:8 512k:16 1M:2 1M:4 1M:8 1M:16 1M:32) shape best
 	(($# == 2)) || shapes=(256k:16 512k:8 1M:4 1M:8 1M:16)
 	((!quick)) || shapes=(512k:8 1M:4 1M:16)
 	fio_memory_choose
@@ -117,11 +117,12 @@ fio_choose() {
 	fio_operands=("$@")
 	label[fio_try]=fio
 	: >"$place/fio.tries"
+	fio_mib=$((whole / 2 > 0 ? whole / 2 : 1))
 	fio_try "${shapes[@]}"
 	mapfile -t best < <(sort -n "$place/fio.tries" | head -n 4 | cut -d ' ' -f 2)
 	fio_try "${best[@]}" "${best[@]}"
 	read -r _ shape < <(sort -n "$place/fio.tries")
-	fio_bs=${shape%:*} fio_depth=${shape#*:}
+	fio_bs=${shape%:*} fio_depth=${shape#*:} fio_mib=$whole
 	fio_label="fio, 1 read + $(($# - 1)) write at once: bs=$fio_bs iodepth=$fio_depth iomem=$fio_memory, fsync"
 }
 

@@ -115,10 +115,10 @@ row_shallow8() {
 	claim dd
 }
 
-# watch_flushed SECTORS DEVICE...: returns when each of them has completed so many sectors of writes and a flush after
-# them, counted from when each of the files $place/NAME.before was made; or when there is a file $place/over.
-watch_flushed() {
-	local sectors=$1 device name stat before left=("${@:2}") still tick
+# watch_written SECTORS DEVICE...: returns when so many sectors of writes are completed on each of them, counted from when
+# the files $place/NAME.before were made; or when there is a file $place/over.
+watch_written() {
+	local sectors=$1 name stat before left=("${@:2}") still device tick
 	exec {tick}<> <(:)
 	while ((${#left[@]})) && [[ ! -e $place/over ]]; do
 		still=()
@@ -126,12 +126,7 @@ watch_flushed() {
 			name=${device#/dev/}
 			read -ra stat <"/sys/block/$name/stat"
 			read -ra before <"$place/$name.before"
-			if ((stat[6] - before[6] < sectors)); then
-				still+=("$device")
-				flushes[${name#loop}]=${stat[15]}
-			elif ((stat[15] == ${flushes[${name#loop}]:-before[15]})); then
-				still+=("$device")
-			fi
+			((stat[6] - before[6] >= sectors)) || still+=("$device")
 		done
 		left=("${still[@]}")
 		read -rt 0.003 -u "$tick"
@@ -139,14 +134,33 @@ watch_flushed() {
 	exec {tick}>&-
 }
 
+# watched FILE COMMAND...: runs it, and adds to FILE after how many microseconds all was written to the two fast devices.
+watched() {
+	local file=$1 begin end watcher status=0
+	shift
+	now begin
+	{
+		watch_written $((size * 2048)) "$fast1" "$fast2"
+		now end
+		echo $((end - begin)) >>"$file"
+	} &
+	watcher=$!
+	"$@" || status=$?
+	: >"$place/over"
+	wait "$watcher"
+	return "$status"
+}
+
 row_slow1of3() {
-	local source slow fast1 fast2 destinations size=$((quick ? 32 : 64)) rate=24 flushes=()
+	local source slow fast1 fast2 destinations size=$((quick ? 64 : 128)) rate=48 ours theirs
 	disk source "$size"
 	if ! { slow_disk slow "$size" "$rate" && slow_disk fast1 "$size" $((rate * 4)) && slow_disk fast2 "$size" $((rate * 4)); }; then
 		no_slow_disk
 		return 0
 	fi
 	destinations=("$fast1" "$slow" "$fast2")
+	# Virtual disks often say that they rotate. Then kcopy does not let them go to and fro, unless it is told to.
+	echo 0 >"/sys/block/${source#/dev/}/queue/rotational"
 	prepare() {
 		local device
 		devices_fresh
@@ -156,38 +170,23 @@ row_slow1of3() {
 		done
 	}
 	contestant kcopy kcopy
-	run_kcopy() {
-		local begin end watcher status=0
-		now begin
-		{
-			watch_flushed $((size * 2048)) "$fast1" "$fast2"
-			now end
-			echo $((end - begin)) >>"$place/fast"
-		} &
-		watcher=$!
-		"$kcopy" -q "$source" "${destinations[@]}" || status=$?
-		: >"$place/over"
-		wait "$watcher"
-		return "$status"
-	}
+	run_kcopy() { watched "$place/fast" "$kcopy" -q "$source" "${destinations[@]}"; }
 	contestant alone 'kcopy to the slow one alone'
 	run_alone() { "$kcopy" -q "$source" "$slow"; }
 	contestant fast 'kcopy to the two fast ones alone'
-	run_fast() { "$kcopy" -q "$source" "$fast1" "$fast2"; }
+	run_fast() { watched "$place/alone" "$kcopy" -q "$source" "$fast1" "$fast2"; }
 	prepare
 	run_once kcopy
 	same "$source" "$slow" "$size"
 	same "$source" "$fast2" "$size"
 	rm "$place/fast"
 	contest "$rounds"
-	heading "$size MiB to 3 devices, one of $rate MiB/s, two of $((rate * 4)) MiB/s ($slow_means)"
+	heading "$size MiB to 3 devices, one of $rate MiB/s, two of $((rate * 4)) ($slow_means)"
 	claim alone atmost 1.02
-	# shellcheck disable=SC2046,SC2086 # words
-	{
-		result 'until the two fast ones are written and flushed' s "$(scaled 1e-6 $(<"$place/fast"))" '' '' told ''
-		result 'until the two fast ones are written and flushed' s "$(scaled 1e-6 $(<"$place/fast"))" "${label[fast]}" \
-			"$(scaled 1e-6 ${times[fast]})" atmost 1.05
-	}
+	# shellcheck disable=SC2046 # words
+	ours=$(scaled 1e-6 $(<"$place/fast")) theirs=$(scaled 1e-6 $(<"$place/alone"))
+	result 'until all is written to the two fast ones (all are flushed at the end)' s "$ours" '' '' told ''
+	result 'until all is written to the two fast ones' s "$ours" "${label[fast]}" "$theirs" atmost 1.05
 }
 
 # -- what a chunk costs --------------------------------------------------------------------------

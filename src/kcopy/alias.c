@@ -59,22 +59,15 @@ static dev_t read_number(const char *directory, const char *entry, const char *f
 	return ret;
 }
 
-/* @needed: a file that an entry must have, or NULL. */
-static void add_entries(struct family *family, const char *directory, const char *needed)
+/* The devices that links in a directory of sysfs mean. */
+static void add_links(struct family *family, const char *directory)
 {
 	struct dirent *entry;
-	char path[600];
 	DIR *dir = opendir(directory);
 
 	while (dir && (entry = readdir(dir))) {
-		dev_t rdev;
+		dev_t rdev = entry->d_name[0] == '.' ? 0 : read_number(directory, entry->d_name, "dev");
 
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "%s/%s/%s", directory, entry->d_name, needed ? needed : "dev");
-		if (access(path, F_OK))
-			continue;
-		rdev = read_number(directory, entry->d_name, "dev");
 		if (rdev)
 			add(family, rdev);
 	}
@@ -94,19 +87,76 @@ dev_t alias_whole_disk(dev_t rdev)
 	return disk ? disk : rdev;
 }
 
-char *alias_path(dev_t rdev)
+/* The device's name in sysfs, in @target. NULL: there is none. */
+static const char *find_name(dev_t rdev, char target[512])
 {
-	char link[64], target[512], *path = NULL;
 	const char *slash;
+	char link[64];
 	ssize_t length;
 
 	snprintf(link, sizeof(link), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
-	length = readlink(link, target, sizeof(target) - 1);
+	length = readlink(link, target, 511);
 	if (length < 0)
 		return NULL;
 	target[length] = '\0';
 	slash = strrchr(target, '/');
-	if (asprintf(&path, "/dev/%s", slash ? slash + 1 : target) < 0)
+	return slash ? slash + 1 : target;
+}
+
+void alias_walk_partitions(dev_t disk, struct alias_walk *walk)
+{
+	char target[512];
+	const char *name = find_name(disk, target);
+
+	snprintf(walk->path, sizeof(walk->path), "/sys/dev/block/%u:%u", major(disk), minor(disk));
+	snprintf(walk->disk, sizeof(walk->disk), "%s", name ? name : "");
+	walk->dir = opendir(walk->path);
+}
+
+const char *alias_next_partition(struct alias_walk *walk)
+{
+	struct dirent *entry;
+	char path[600];
+
+	while (walk->dir && (entry = readdir(walk->dir))) {
+		/* disk->disk_name "%s%d" or "%sp%d", in the kernel's partitions/core.c; most entries are something else. */
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, walk->disk, strlen(walk->disk)) != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s/partition", walk->path, entry->d_name);
+		if (access(path, F_OK) == 0)
+			return entry->d_name;
+	}
+	return NULL;
+}
+
+void alias_end_walk(struct alias_walk *walk)
+{
+	if (walk->dir)
+		closedir(walk->dir);
+	walk->dir = NULL;
+}
+
+static void add_partitions(struct family *family, dev_t disk)
+{
+	struct alias_walk walk = { .dir = NULL };
+	const char *name;
+
+	alias_walk_partitions(disk, &walk);
+	while ((name = alias_next_partition(&walk))) {
+		dev_t rdev = read_number(walk.path, name, "dev");
+
+		if (rdev)
+			add(family, rdev);
+	}
+	alias_end_walk(&walk);
+}
+
+char *alias_path(dev_t rdev)
+{
+	char target[512], *path = NULL;
+	const char *name = find_name(rdev, target);
+
+	if (!name || asprintf(&path, "/dev/%s", name) < 0)
 		return NULL;
 	for (char *bang = strchr(path, '!'); bang; bang = strchr(bang, '!'))
 		*bang = '/'; /* as the kernel writes cciss/c0d0 */
@@ -150,7 +200,7 @@ static void add_below(struct family *family, dev_t upper)
 
 		add(family, disk);
 		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/slaves", major(disk), minor(disk));
-		add_entries(family, path, NULL);
+		add_links(family, path);
 		if (major(disk) == LOOP_MAJOR && alias_ask_loop(disk, &info) == 0 && info.lo_rdevice)
 			add(family, (dev_t)info.lo_rdevice);
 	}
@@ -161,7 +211,7 @@ static void add_holders(struct family *family, dev_t rdev)
 	char path[96];
 
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/holders", major(rdev), minor(rdev));
-	add_entries(family, path, NULL);
+	add_links(family, path);
 }
 
 int alias_ask_holders(dev_t rdev, dev_t upper)
@@ -203,11 +253,11 @@ static void add_relatives(struct family *family, dev_t rdev)
 	add(family, disk);
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
 	if (disk == rdev)
-		add_entries(family, path, "partition");
+		add_partitions(family, disk);
 	snprintf(below, sizeof(below), "%s/slaves", path);
-	add_entries(family, below, NULL);
+	add_links(family, below);
 	snprintf(below, sizeof(below), "%s/holders", path);
-	add_entries(family, below, NULL);
+	add_links(family, below);
 }
 
 /*
@@ -234,6 +284,18 @@ static bool is_elsewhere(const struct io_region *region, dev_t rdev)
 	return own.st_dev != st.st_dev || own.st_ino != st.st_ino;
 }
 
+/* An empty drive, or a loop device that stands on nothing any more. */
+static bool is_empty_error(int error)
+{
+	return error == -ENXIO || error == -ENOMEDIUM || error == -ENODEV;
+}
+
+/* Not ours to ask: an ordinary user's, or a container's that has no node of it. */
+static bool is_not_ours_error(int error)
+{
+	return error == -EACCES || error == -EPERM || error == -ENOENT;
+}
+
 /* 1: it is another name of the region's; 0: it is not, or holds nothing (an empty drive). @path: owned by the caller. */
 static int ask_member(const struct io_region *region, dev_t rdev, char **path)
 {
@@ -243,10 +305,7 @@ static int ask_member(const struct io_region *region, dev_t rdev, char **path)
 	if (!*path)
 		return 0; /* it has gone */
 	fd = alias_open(*path, rdev, 0);
-	if (fd == -ENXIO || fd == -ENOMEDIUM || fd == -ENODEV)
-		return 0;
-	/* Not ours to ask: an ordinary user's, or a container's that has no node of it. */
-	if ((fd == -EACCES || fd == -EPERM || fd == -ENOENT) && is_elsewhere(region, rdev))
+	if (is_empty_error(fd) || (is_not_ours_error(fd) && is_elsewhere(region, rdev)))
 		return 0;
 	if (fd < 0)
 		return fd;
@@ -268,27 +327,113 @@ static int add_alias(struct aliases *aliases, dev_t rdev, char *path)
 	return 0;
 }
 
-/* A loop device says what it stands on, but nothing says which loop devices stand on it: each of them is asked. */
-static int add_loops(struct family *family, const struct io_region *region)
-{
-	struct family loops = { .members = NULL };
-	int ret = 0, error;
-	char *path;
+/* -- loop devices -------------------------------------------------------------------------------- */
 
-	add_entries(&loops, "/sys/block", "loop/backing_file");
-	for (size_t i = 0; i < loops.num; i++) {
-		error = ask_member(region, loops.members[i], &path);
-		free(path);
-		if (error == 1)
-			add(family, loops.members[i]);
-		else if (error && ret == 0)
-			ret = error;
-	}
-	free(loops.members);
-	return ret ? ret : loops.error;
+/* Most stand on a file with which nobody has anything to do, and that is cheap to see. */
+static bool is_on_other_file(const struct io_region *regions, unsigned int num, const char *name)
+{
+	struct loop_info64 info = { 0 }; /* valgrind does not know the call */
+	char path[300], own[32];
+	int fd;
+	bool ret;
+
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return false;
+	ret = ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && !info.lo_rdevice && info.lo_inode;
+	close(fd);
+	snprintf(own, sizeof(own), "loop%u", info.lo_number);
+	ret = ret && strcmp(name, own) == 0;
+	for (unsigned int i = 0; ret && i < num; i++)
+		ret = !regions[i].bdev || !kcopyd_device_is_on_file(regions[i].bdev, info.lo_device, info.lo_inode);
+	return ret;
 }
 
-int aliases_find(const struct io_region *region, struct aliases *aliases)
+/* Those that may stand on one of the regions. */
+static void find_loops(const struct io_region *regions, unsigned int num, struct family *loops)
+{
+	struct dirent *entry;
+	char path[600];
+	DIR *dir = opendir("/sys/block");
+
+	while (dir && (entry = readdir(dir))) {
+		dev_t rdev;
+
+		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", entry->d_name);
+		if (strncmp(entry->d_name, "loop", 4) != 0 || access(path, F_OK) ||
+		    is_on_other_file(regions, num, entry->d_name))
+			continue;
+		rdev = read_number("/sys/block", entry->d_name, "dev");
+		if (rdev)
+			add(loops, rdev);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void ask_loop(const struct io_region *regions, unsigned int num, struct alias_loop *loop)
+{
+	char *path = alias_path(loop->rdev);
+	int fd = path ? alias_open(path, loop->rdev, 0) : -ENXIO; /* it has gone */
+
+	free(path);
+	if (is_empty_error(fd))
+		return;
+	loop->error = fd < 0 ? fd : kcopyd_regions_are_behind(regions, num, fd, &loop->behind);
+	if (fd >= 0)
+		close(fd);
+	if (loop->error == 0 || loop->error == -ENXIO)
+		return;
+	for (unsigned int i = 0; i < num; i++)
+		if (regions[i].bdev && !(is_not_ours_error(fd) && is_elsewhere(&regions[i], loop->rdev)))
+			loop->unknown |= (uint64_t)1 << i;
+}
+
+/* A loop device says what it stands on, but nothing says which loop devices stand on it: each of them is asked. */
+void alias_ask_loops(const struct io_region *regions, unsigned int num, struct alias_loops *loops)
+{
+	struct family found = { .members = NULL };
+
+	*loops = (struct alias_loops){ .items = NULL };
+	find_loops(regions, num, &found);
+	loops->error = found.error;
+	loops->items = found.num ? calloc(found.num, sizeof(loops->items[0])) : NULL;
+	if (found.num && !loops->items)
+		loops->error = -ENOMEM;
+	for (size_t i = 0; loops->items && i < found.num; i++) {
+		loops->items[i].rdev = found.members[i];
+		ask_loop(regions, num, &loops->items[i]);
+		loops->num++;
+	}
+	free(found.members);
+}
+
+void alias_free_loops(struct alias_loops *loops)
+{
+	free(loops->items);
+	*loops = (struct alias_loops){ .items = NULL };
+}
+
+static int add_loops(struct family *family, const struct alias_loops *loops, unsigned int index)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < loops->num; i++) {
+		const struct alias_loop *loop = &loops->items[i];
+
+		if (loop->behind >> index & 1)
+			add(family, loop->rdev);
+		else if ((loop->unknown >> index & 1) && ret == 0)
+			ret = loop->error;
+	}
+	return ret ? ret : loops->error;
+}
+
+/* ------------------------------------------------------------------------------------------------ */
+
+int aliases_find(const struct io_region *region, const struct alias_loops *loops, unsigned int index,
+		 struct aliases *aliases)
 {
 	struct family family = { .members = NULL };
 	struct stat st;
@@ -301,7 +446,7 @@ int aliases_find(const struct io_region *region, struct aliases *aliases)
 	own = S_ISBLK(st.st_mode) ? st.st_rdev : 0;
 	if (own)
 		add(&family, own);
-	ret = add_loops(&family, region);
+	ret = add_loops(&family, loops, index);
 	for (size_t i = 0; i < family.num; i++)
 		add_relatives(&family, family.members[i]);
 	for (size_t i = 0; i < family.num; i++) {

@@ -140,7 +140,7 @@ static int run_jobs(struct clone *clone)
 	kcopyd_client_set_retries(clone->client, clone->options->retries);
 	kcopyd_client_set_max_lag(clone->client, choose_max_lag(clone));
 	clone_stall_prepare(clone, pages);
-	clone_speed_open(clone);
+	pace_open(&clone->pace, clone->client, &clone->options->speed);
 	clone_flush_prepare(clone);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
@@ -305,7 +305,6 @@ void clone_run(const struct options *options, struct clone_result *result)
 		return;
 	}
 	clone->options = options;
-	clone->remote_fd = -1;
 	clone->begin_ms = now_ms();
 	clone->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (clone->done_fd < 0) {
@@ -314,7 +313,7 @@ void clone_run(const struct options *options, struct clone_result *result)
 		goto out;
 	}
 	is_begun = run_copy(clone, result);
-	clone_speed_close(clone);
+	pace_close(&clone->pace);
 	result->signal = signals_pending();
 	write_report(clone, is_begun, result);
 	clone_stall_tell_result(clone, result->status, result->signal);

@@ -74,7 +74,7 @@ void clone_wait(struct clone *clone)
 	struct pollfd fds[] = {
 		{ .fd = clone->done_fd, .events = POLLIN },
 		{ .fd = clone->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
-		{ .fd = clone->remote_fd, .events = POLLIN },
+		{ .fd = pace_fd(&clone->pace), .events = POLLIN },
 	};
 	uint64_t done_bytes, total_bytes, count;
 
@@ -91,7 +91,7 @@ void clone_wait(struct clone *clone)
 		(void)!read(clone->done_fd, &count, sizeof(count));
 	report_print_news(clone->report);
 	clone_stall_tick(clone);
-	clone_speed_tick(clone);
+	pace_tick(&clone->pace);
 	report_ask_progress(clone->report, &done_bytes, &total_bytes);
 	progress_update(&clone->progress, done_bytes, total_bytes, clone->is_flushing);
 }

@@ -14,6 +14,7 @@
 #include "json.h"
 #include "kcopyd.h"
 #include "options.h"
+#include "pace.h"
 #include "progress.h"
 #include "report.h"
 #include "resume.h"
@@ -74,8 +75,7 @@ struct clone {
 	uint64_t begin_ms;				 /* CLOCK_MONOTONIC */
 	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
 	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
-	struct speed speed;				 /* what holds now */
-	int remote_fd;					 /* who wants another one is heard there; -1: nobody is */
+	struct pace pace;
 };
 
 bool clone_has_failed(const struct clone *clone, unsigned int number);
@@ -129,16 +129,6 @@ void clone_map_save(struct clone *clone, uint32_t numbers);
 
 /* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
 void clone_map_tick(struct clone *clone);
-
-/* -- clone_speed.c ------------------------------------------------------------------------------- */
-
-/* Before the first job: the limit and the throttle; from here on others can be asked for. */
-void clone_speed_open(struct clone *clone);
-
-/* Does what was asked for since. Often called. */
-void clone_speed_tick(struct clone *clone);
-
-void clone_speed_close(struct clone *clone);
 
 /* -- clone_stall.c ------------------------------------------------------------------------------- */
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "contents.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "alias.h"
 #include "probe.h"
 #include "text.h"
 #include "units.h"
@@ -23,8 +22,18 @@
 /* The other logical block that disks have, in bytes. */
 #define LARGE_BLOCK 4096u
 
-/* Of each end of a device, where nearly all signatures are. */
-#define READ_AHEAD_BYTES (576u << 10)
+/*
+ * Where libblkid and is_zfs_possible() look: at a device's start, some of ZFS's labels and single places behind it, and
+ * its last ...
+ */
+static const struct {
+	uint32_t offset, bytes;
+} places[] = { { 0, 72u << 10 },       { 128u << 10, 132u << 10 }, { 384u << 10, 132u << 10 },
+	       { 1u << 20, 4u << 10 }, { 2u << 20, 4u << 10 },	   { 4u << 20, 4u << 10 } };
+#define LAST_BYTES ((uint64_t)576 << 10)
+/* ... and a single one far before that (Promise's RAID). */
+#define PROMISE_FROM_END ((uint64_t)3087 * 512)
+#define PROMISE_BYTES 4096
 
 struct search {
 	int fd; /* for reading, through the page cache */
@@ -199,20 +208,17 @@ static bool is_partition_at(const char *disk, const char *name, uint64_t sector)
 /* "/dev/sdc1", if the kernel knows the partition; to be freed, or NULL. */
 static char *find_node(dev_t rdev, uint64_t sector)
 {
-	char path[64], *ret = NULL;
-	struct dirent *entry;
-	DIR *dir;
+	struct alias_walk walk = { .dir = NULL };
+	const char *name;
+	char *ret = NULL;
 
 	if (!rdev)
 		return NULL;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
-	dir = opendir(path);
-	while (dir && !ret && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.' && is_partition_at(path, entry->d_name, sector) &&
-		    asprintf(&ret, "/dev/%s", entry->d_name) < 0)
+	alias_walk_partitions(rdev, &walk);
+	while (!ret && (name = alias_next_partition(&walk)))
+		if (is_partition_at(walk.path, name, sector) && asprintf(&ret, "/dev/%s", name) < 0)
 			ret = NULL;
-	if (dir)
-		closedir(dir);
+	alias_end_walk(&walk);
 	for (char *bang = ret ? strchr(ret, '!') : NULL; bang; bang = strchr(bang, '!'))
 		*bang = '/'; /* as the kernel writes cciss/c0d0 */
 	return ret;
@@ -304,21 +310,19 @@ static bool is_listed(const struct probe_result *disk, uint64_t sector)
 static int add_kernel_partitions(const struct search *search, struct probe_result *disk)
 {
 	uint64_t number, start, count;
-	struct dirent *entry;
-	char path[64];
+	struct alias_walk walk = { .dir = NULL };
+	const char *name;
 	int ret = 0;
-	DIR *dir;
 
 	if (!search->rdev)
 		return 0;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(search->rdev), minor(search->rdev));
-	dir = opendir(path);
-	while (dir && ret == 0 && (entry = readdir(dir))) {
+	alias_walk_partitions(search->rdev, &walk);
+	while (ret == 0 && (name = alias_next_partition(&walk))) {
 		struct probe_partition *partitions;
 
-		if (entry->d_name[0] == '.' || !read_number(path, entry->d_name, "partition", &number) ||
-		    !read_number(path, entry->d_name, "start", &start) ||
-		    !read_number(path, entry->d_name, "size", &count) || is_listed(disk, start))
+		if (!read_number(walk.path, name, "partition", &number) ||
+		    !read_number(walk.path, name, "start", &start) || !read_number(walk.path, name, "size", &count) ||
+		    is_listed(disk, start))
 			continue;
 		partitions = reallocarray(disk->partitions, disk->num_partitions + 1, sizeof(partitions[0]));
 		if (!partitions) {
@@ -330,8 +334,7 @@ static int add_kernel_partitions(const struct search *search, struct probe_resul
 		partitions[disk->num_partitions++] =
 			(struct probe_partition){ .number = (unsigned int)number, .sector = start, .count = count };
 	}
-	if (dir)
-		closedir(dir);
+	alias_end_walk(&walk);
 	return ret;
 }
 
@@ -354,6 +357,9 @@ static int probe_disk(struct search *search, struct probe_result *disk)
 	unsigned int block = search->block == LARGE_BLOCK ? KCOPYD_SECTOR_BYTES : LARGE_BLOCK;
 
 	if (ret || has_gpt(disk))
+		return ret;
+	ret = probe_gpt(search->fd, search->device_bytes, block);
+	if (ret <= 0)
 		return ret;
 	ret = probe_contents(search->fd, 0, search->device_bytes, block, &other);
 	if (ret || !has_gpt(&other)) {
@@ -434,14 +440,32 @@ static int open_for_reading(const struct block_device *bdev)
 
 /*
  * libblkid reads page by page, each when it has got the one before; almost all of them are at the two ends. Asked for at
- * once they take the time of two.
+ * once they take the time of a few.
  */
 static void read_ahead(int fd, uint64_t bytes)
 {
-	uint64_t last = bytes > READ_AHEAD_BYTES ? bytes - READ_AHEAD_BYTES : 0;
+	uint64_t last = bytes > LAST_BYTES ? bytes - LAST_BYTES : 0;
 
-	posix_fadvise(fd, 0, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
-	posix_fadvise(fd, (off_t)last, READ_AHEAD_BYTES, POSIX_FADV_WILLNEED);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && places[i].offset < last; i++)
+		posix_fadvise(fd, places[i].offset, places[i].bytes, POSIX_FADV_WILLNEED);
+	if (last > PROMISE_FROM_END)
+		posix_fadvise(fd, (off_t)(bytes - PROMISE_FROM_END), PROMISE_BYTES, POSIX_FADV_WILLNEED);
+	posix_fadvise(fd, (off_t)last, LAST_BYTES, POSIX_FADV_WILLNEED);
+}
+
+void contents_begin(const struct io_region *region, dev_t rdev)
+{
+	int fd = rdev ? open_for_reading(region->bdev) : -1;
+
+	if (fd < 0)
+		return;
+	/*
+	 * What a disk's page cache holds of a partition may be older than the partition: mkfs went through the cache of
+	 * the partition's own node.
+	 */
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	read_ahead(fd, kcopyd_device_bytes(region->bdev));
+	close(fd);
 }
 
 int contents_find(const struct io_region *region, dev_t rdev, struct contents *contents)
@@ -462,14 +486,6 @@ int contents_find(const struct io_region *region, dev_t rdev, struct contents *c
 	search.fd = open_for_reading(region->bdev);
 	if (search.fd < 0)
 		return search.fd;
-	/*
-	 * What a disk's page cache holds of a partition may be older than the partition: mkfs went through the cache of
-	 * the partition's own node.
-	 */
-	if (rdev) {
-		posix_fadvise(search.fd, 0, 0, POSIX_FADV_DONTNEED);
-		read_ahead(search.fd, search.device_bytes);
-	}
 	ret = search_device(&search, &is_partition);
 	if (ret == 0 && search.offset > 0 && !is_partition)
 		ret = search_region(&search);

@@ -31,6 +31,12 @@ struct contents {
 };
 
 /*
+ * Before contents_find(), at best some time before: what the page cache holds of the device may be old and goes, and what
+ * will be read is asked for. @rdev: 0 for a file, for which there is nothing to do.
+ */
+void contents_begin(const struct io_region *region, dev_t rdev);
+
+/*
  * @region's device is open; @rdev is its number, 0 for a file. 0, or -errno if it cannot be read: then nobody knows
  * what is there. contents_free() is due in both cases.
  */

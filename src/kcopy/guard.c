@@ -350,6 +350,22 @@ static void tell_contents(const struct operand *operand)
 			 strerror(operand->contents_error));
 }
 
+static bool has_region(const struct operand *operand)
+{
+	return operand->region.bdev && operand->region.count > 0;
+}
+
+/* The disks read while other things are asked. */
+static void begin_contents(const struct guard *guard)
+{
+	for (unsigned int i = 1; i <= guard->num_dests; i++) {
+		const struct operand *operand = &guard->operands[i];
+
+		if (has_region(operand))
+			contents_begin(&operand->region, operand->is_block ? operand->rdev : 0);
+	}
+}
+
 static void check_contents(struct guard *guard)
 {
 	const struct operand *source = &guard->operands[0];
@@ -359,7 +375,7 @@ static void check_contents(struct guard *guard)
 	for (unsigned int i = 1; i <= guard->num_dests; i++) {
 		struct operand *operand = &guard->operands[i];
 
-		if (!operand->region.bdev || operand->region.count == 0)
+		if (!has_region(operand))
 			continue;
 		operand->was_probed = true;
 		operand->contents_error =
@@ -367,6 +383,7 @@ static void check_contents(struct guard *guard)
 		if (guard->options->is_forced && operand->trust == TRUST_NONE)
 			continue;
 		if (operand->trust != TRUST_NONE && operand->contents.num > 0 && !has_asked) {
+			contents_begin(&source->region, source->is_block ? source->rdev : 0);
 			contents_find(&source->region, source->is_block ? source->rdev : 0, &held);
 			has_asked = true;
 		}
@@ -410,6 +427,7 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	if (guard->is_interrupted)
 		return 0;
 	place_all(guard);
+	begin_contents(guard);
 	check_expects(guard);
 	check_overlap(guard);
 	guard_check_use(guard);

@@ -209,16 +209,26 @@ static char *describe_use(const struct guard *guard, struct operand *operand)
 	return use ? use : describe_record_lock(kcopyd_device_fd(operand->bdev));
 }
 
-void guard_check_destination(const struct guard *guard, struct operand *operand)
+/* A destination file grows, and what stands on it has it all. */
+static struct io_region region_of(const struct operand *operand, bool is_source)
 {
 	struct io_region region = operand->region;
-	char *use = describe_use(guard, operand), *advice;
-	int ret;
 
-	if (!operand->is_block) {
+	if (!is_source && !operand->is_block) {
 		region.sector = 0;
 		region.count = ALL_SECTORS;
 	}
+	return region;
+}
+
+/* @loops: of regions, the operand's is the @index-th. */
+static void check_destination(const struct guard *guard, struct operand *operand, const struct alias_loops *loops,
+			      unsigned int index)
+{
+	struct io_region region = region_of(operand, false);
+	char *use = describe_use(guard, operand), *advice;
+	int ret;
+
 	if (use) {
 		advice = use_advise(use, operand->name);
 		operand_problem(operand, "is in use: %s; %s", use, advice ? advice : "release it first");
@@ -226,7 +236,7 @@ void guard_check_destination(const struct guard *guard, struct operand *operand)
 		free(use);
 		return;
 	}
-	ret = aliases_find(&region, &operand->aliases);
+	ret = aliases_find(&region, loops, index, &operand->aliases);
 	for (size_t i = 0; i < operand->aliases.num; i++)
 		look_at_alias(guard, operand, &operand->aliases.items[i]);
 	if (ret == 0)
@@ -255,7 +265,7 @@ static void warn_of_writers(struct operand *operand, const char *name, char *use
 	free(use);
 }
 
-void guard_check_source(struct operand *operand)
+static void check_source(struct operand *operand, const struct alias_loops *loops)
 {
 	struct aliases aliases;
 
@@ -263,7 +273,7 @@ void guard_check_source(struct operand *operand)
 		warn_of_writers(operand, NULL, use_describe_writing(operand->rdev));
 	else
 		warn_of_writers(operand, NULL, use_describe_swap_file(operand->file_dev, operand->file_inode));
-	aliases_find(&operand->region, &aliases);
+	aliases_find(&operand->region, loops, 0, &aliases);
 	for (size_t i = 0; i < aliases.num; i++)
 		warn_of_writers(operand, aliases.items[i].path, use_describe_writing(aliases.items[i].rdev));
 	aliases_free(&aliases);
@@ -271,9 +281,35 @@ void guard_check_source(struct operand *operand)
 
 void guard_check_use(struct guard *guard)
 {
+	struct io_region regions[KCOPYD_MAX_DESTS + 1] = { { .bdev = NULL } };
+	struct alias_loops loops;
+
+	for (unsigned int i = 0; i <= guard->num_dests; i++)
+		regions[i] = region_of(&guard->operands[i], i == 0);
+	alias_ask_loops(regions, guard->num_dests + 1, &loops);
 	if (guard->has_source && guard->operands[0].region.bdev)
-		guard_check_source(&guard->operands[0]);
+		check_source(&guard->operands[0], &loops);
 	for (unsigned int i = 1; i <= guard->num_dests; i++)
 		if (guard->operands[i].region.bdev)
-			guard_check_destination(guard, &guard->operands[i]);
+			check_destination(guard, &guard->operands[i], &loops, i);
+	alias_free_loops(&loops);
+}
+
+void guard_check_destination(const struct guard *guard, struct operand *operand)
+{
+	struct io_region region = region_of(operand, false);
+	struct alias_loops loops;
+
+	alias_ask_loops(&region, 1, &loops);
+	check_destination(guard, operand, &loops, 0);
+	alias_free_loops(&loops);
+}
+
+void guard_check_source(struct operand *operand)
+{
+	struct alias_loops loops;
+
+	alias_ask_loops(&operand->region, 1, &loops);
+	check_source(operand, &loops);
+	alias_free_loops(&loops);
 }

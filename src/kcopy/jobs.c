@@ -210,7 +210,6 @@ void jobs_run(const struct options *options, struct clone_result *result)
 	}
 	jobs->options = options;
 	jobs->done_fd = -1;
-	jobs->remote_fd = -1;
 	jobs->begin_ms = jobs_now_ms();
 	if (open_all(jobs) == 0)
 		check_and_run(jobs, result);

@@ -8,6 +8,10 @@
 #include "log.h"
 #include "text.h"
 
+#define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
+/* The page cache may keep so much together. */
+#define NEAR_SECTORS 128u
+
 /* -- what the engine says (client's thread) ------------------------------------------------------ */
 
 static void observe_read(void *observer, void *context, const struct io_region *from)
@@ -150,6 +154,20 @@ static int get_operands(struct pool *pool, struct line *line, const struct words
 	return error ? error : ret;
 }
 
+/*
+ * What begins or ends within a block of its file system goes through the page cache there, and so does the end of the file when
+ * it grows. If another job's direct I/O meets that, the kernel calls it an error of the file at its flush (EIO). So nobody
+ * else writes near such a region, or behind it, where the file would grow.
+ */
+static void widen(struct line_extent *extent)
+{
+	extent->is_uneven = (extent->sector | extent->end) % PAGE_SECTORS;
+	if (!extent->is_uneven)
+		return;
+	extent->sector -= extent->sector % NEAR_SECTORS;
+	extent->end = UINT64_MAX;
+}
+
 static int check(struct pool *pool, struct line *line)
 {
 	if (line->is_deferred)
@@ -160,6 +178,8 @@ static int check(struct pool *pool, struct line *line)
 
 		line->extents[i].sector = region->sector;
 		line->extents[i].end = region->sector + region->count;
+		if (i > 0 && !line->guard.operands[i].is_block)
+			widen(&line->extents[i]);
 		line->is_zoned |= i > 0 && region->bdev && kcopyd_device_is_zoned(region->bdev);
 	}
 	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
@@ -201,7 +221,8 @@ static bool overlaps(const bool *may_overlap, const struct line *a, unsigned int
 	if (x->entry == y->entry)
 		return (x->sector < y->end && y->sector < x->end) || (i > 0 && j > 0 && a->is_zoned);
 	return may_overlap[y->entry->index] &&
-	       kcopyd_regions_overlap(&a->guard.operands[i].region, &b->guard.operands[j].region);
+	       (x->is_uneven || y->is_uneven ||
+		kcopyd_regions_overlap(&a->guard.operands[i].region, &b->guard.operands[j].region));
 }
 
 /* All that is under way is asked, for every line: most of the answers come from a few bytes. */

@@ -25,6 +25,7 @@ struct jobs_context {
 struct line_extent {
 	struct pool_entry *entry; /* NULL: refused */
 	sector_t sector, end;
+	bool is_uneven; /* a destination file's, and not of whole pages of its page cache: see jobs_line.c */
 };
 
 struct line {

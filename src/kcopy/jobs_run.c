@@ -47,8 +47,6 @@ int jobs_open(struct jobs *jobs)
 void jobs_close(struct jobs *jobs)
 {
 	kcopyd_client_destroy(jobs->client);
-	if (jobs->remote_fd >= 0)
-		close(jobs->remote_fd);
 	line_destroy(jobs->held);
 	free(jobs->held_text);
 	if (jobs->has_lock)
@@ -306,7 +304,7 @@ int jobs_copy(struct jobs *jobs)
 	kcopyd_client_set_observer(jobs->client, &line_observer, NULL);
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
 	kcopyd_client_set_max_lag(jobs->client, jobs->options->max_lag == KCOPYD_LAG_AUTO ? 0 : jobs->options->max_lag);
-	jobs_open_speed(jobs);
+	pace_open(&jobs->pace, jobs->client, &jobs->options->speed);
 	progress_start(&jobs->progress, !jobs->options->is_quiet);
 	log_set_patience(while_copying);
 	for (;;) {
@@ -317,6 +315,7 @@ int jobs_copy(struct jobs *jobs)
 		jobs_wait(jobs, jobs->is_waiting_for_line);
 		take_done(jobs);
 	}
+	pace_close(&jobs->pace);
 	log_set_patience(signals_patience);
 	find_next_line(jobs);
 	log_keep(false);

@@ -13,10 +13,10 @@
 #include "jobs_line.h"
 #include "json.h"
 #include "options.h"
+#include "pace.h"
 #include "pool.h"
 #include "progress.h"
 #include "report_json.h"
-#include "speed.h"
 
 /* Lines that are copied at a time. */
 #define JOBS_IN_FLIGHT 128u
@@ -70,14 +70,12 @@ struct jobs {
 	bool is_cancelled;	  /* by a signal, or that: the client was told */
 	unsigned long num_started;
 
-	struct speed speed; /* as it is now */
-	int remote_fd;	    /* for who asks for another one; or -1 */
-
 	bool has_read_error; /* of any line, as are the next */
 	uint32_t failed;     /* bit N-1 */
 	uint64_t done_bytes;
 	struct report_totals totals;
 	struct progress progress;
+	struct pace pace;
 	struct json_file json;
 	bool has_json; /* it is open */
 	bool has_put;  /* a line */
@@ -110,9 +108,6 @@ void jobs_ring(struct jobs *jobs);
 
 /* Until something happens, or some time is over. @is_reading: a line of the list is something. */
 void jobs_wait(struct jobs *jobs, bool is_reading);
-
-/* When there is a client: --limit and --throttle, and --remote. */
-void jobs_open_speed(struct jobs *jobs);
 
 /* -- jobs_flush.c -------------------------------------------------------------------------------- */
 

@@ -9,43 +9,9 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "remote.h"
 #include "signals.h"
-#include "supervise.h"
 
 #define WARN_MS 10000u
-
-/* -- how fast ------------------------------------------------------------------------------------ */
-
-static void set_speed(const struct jobs *jobs)
-{
-	kcopyd_client_set_limit(jobs->client, jobs->speed.limit);
-	kcopyd_client_set_throttle(jobs->client, jobs->speed.throttle);
-}
-
-void jobs_open_speed(struct jobs *jobs)
-{
-	int ret;
-
-	jobs->speed = jobs->options->speed;
-	set_speed(jobs);
-	ret = remote_open(supervise_pid(), &jobs->remote_fd);
-	if (ret)
-		log_detail("--remote cannot reach these copies: %s", strerror(-ret));
-}
-
-static void tick_speed(struct jobs *jobs)
-{
-	char text[SPEED_CHARS];
-	pid_t from;
-
-	if (jobs->remote_fd < 0 || !remote_serve(jobs->remote_fd, &jobs->speed, &from))
-		return;
-	set_speed(jobs);
-	log_detail("%s, as process %d asks", speed_format(&jobs->speed, text), (int)from);
-}
-
-/* -- waiting ------------------------------------------------------------------------------------- */
 
 static void look_at_stalls(struct jobs *jobs)
 {
@@ -81,7 +47,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 		{ .fd = jobs->done_fd, .events = POLLIN },
 		{ .fd = jobs->is_cancelled ? -1 : signals_fd(), .events = POLLIN },
 		{ .fd = is_reading ? job_list_fd(jobs->list) : -1, .events = POLLIN },
-		{ .fd = jobs->remote_fd, .events = POLLIN },
+		{ .fd = pace_fd(&jobs->pace), .events = POLLIN },
 	};
 	uint64_t count;
 
@@ -96,7 +62,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	/* What was accepted just behind the first failure missed its cancel. */
 	if (atomic_load(&jobs->is_stopped) && !jobs->is_cancelled)
 		cancel(jobs);
-	tick_speed(jobs);
+	pace_tick(&jobs->pace);
 	look_at_stalls(jobs);
 	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
 }

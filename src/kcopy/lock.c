@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,38 +291,49 @@ struct locks {
 	struct disk_lock disks[]; /* by number */
 };
 
-/* The node of the whole disk that is, or has the partition, @rdev. Under that name udev and util-linux lock it. */
-static int find_whole(dev_t rdev, dev_t *whole, char **node)
+/* A partition's disk, or the device itself. 0 or -errno. */
+static int find_whole(dev_t rdev, dev_t *whole)
 {
-	char path[96], *real, *name;
 	unsigned int major_number, minor_number;
-	bool is_partition, is_known;
+	char path[96];
+	bool is_known;
 	FILE *file;
 
+	*whole = rdev;
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(rdev), minor(rdev));
-	is_partition = access(path, F_OK) == 0;
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u%s/dev", major(rdev), minor(rdev), is_partition ? "/.." : "");
+	if (access(path, F_OK))
+		return 0;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(rdev), minor(rdev));
 	file = fopen(path, "re");
 	if (!file)
 		return errno == ENOENT ? -ENODEV : -errno;
 	is_known = fscanf(file, "%u:%u", &major_number, &minor_number) == 2;
 	fclose(file);
-	if (!is_known)
-		return -ENODEV;
-	*whole = makedev(major_number, minor_number);
+	if (is_known)
+		*whole = makedev(major_number, minor_number);
+	return is_known ? 0 : -ENODEV;
+}
 
-	path[strlen(path) - strlen("/dev")] = '\0';
-	real = realpath(path, NULL);
-	if (!real)
-		return errno == ENOMEM ? -ENOMEM : -ENODEV;
-	name = strrchr(real, '/') + 1;
+/* The node of the whole disk that is, or has the partition, @rdev. Under that name udev and util-linux lock it. */
+static int find_node(dev_t rdev, dev_t *whole, char **node)
+{
+	char path[64], target[PATH_MAX], *name;
+	ssize_t length;
+	int ret = find_whole(rdev, whole);
+
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(*whole), minor(*whole));
+	length = readlink(path, target, sizeof(target) - 1);
+	if (length < 0)
+		return errno == ENOENT ? -ENODEV : -errno;
+	target[length] = '\0';
+	name = strrchr(target, '/');
+	name = name ? name + 1 : target;
 	for (char *c = name; *c; c++)
 		if (*c == '!')
 			*c = '/';
-	if (asprintf(node, "/dev/%s", name) < 0)
-		*node = NULL;
-	free(real);
-	return *node ? 0 : -ENOMEM;
+	return asprintf(node, "/dev/%s", name) < 0 ? -ENOMEM : 0;
 }
 
 /* The wish is for a further disk, or for one that another wish is for, too. */
@@ -330,7 +342,7 @@ static int note(struct locks *locks, struct lock_wish *wish)
 	struct disk_lock *disk = locks->disks, *end = disk + locks->num;
 	dev_t whole = 0;
 
-	wish->error = find_whole(wish->rdev, &whole, &wish->whole_path);
+	wish->error = find_node(wish->rdev, &whole, &wish->whole_path);
 	if (wish->error)
 		return wish->error;
 	while (disk < end && disk->whole != whole)

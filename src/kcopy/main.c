@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
 	struct clone_result result = { .status = CLONE_REFUSED };
 	struct options options;
 
+	mallopt(M_ARENA_MAX, 1); /* the threads allocate next to nothing */
 	if (fill_standard_fds() || signals_catch())
 		return CLONE_REFUSED;
 	log_set_patience(signals_patience);

@@ -368,15 +368,15 @@ static enum options_outcome print_help(poptContext context, bool is_usage)
 	}
 	poptPrintHelp(context, stdout, 0);
 	printf("\n"
-	       "SOURCE and DEST are PLACE[:START[+COUNT]]: a block device or file, or LABEL=, UUID=,\n"
-	       "PARTLABEL=, PARTUUID=; START and COUNT in 512-byte sectors, or with a unit (s B K M G T P\n"
-	       "KB MB ...).\n"
+	       "SOURCE and DEST are PLACE[:START[+COUNT]]: a block device or file, or LABEL=,\n"
+	       "UUID=, PARTLABEL=, PARTUUID=; START and COUNT in 512-byte sectors, or with a\n"
+	       "unit (s B K M G T P KB MB ...).\n"
 	       "A trailing ':' says that there is no range: usb-Disk-0:0:\n"
 	       "\n"
-	       "Exit status: 0 all is on stable storage on every destination; otherwise the sum of\n"
-	       "1 (source: read error), 2, 4, 8, 16, 32 (destination 1 to 5 failed), 64 (a later one);\n"
-	       "128 nothing was written; 128+n ended by signal n; 200 only the report of --json could\n"
-	       "not be written. See kcopy(8).\n");
+	       "Exit status: 0 all is on stable storage on every destination; otherwise the\n"
+	       "sum of 1 (source: read error), 2, 4, 8, 16, 32 (destination 1 to 5 failed),\n"
+	       "64 (a later one); 128 nothing was written; 128+n ended by signal n; 200 only\n"
+	       "the report of --json could not be written. See kcopy(8).\n");
 	return close_stdout();
 }
 
@@ -384,6 +384,15 @@ static enum options_outcome print_version(void)
 {
 	printf("kcopy %s\n", PACKAGE_VERSION);
 	return close_stdout();
+}
+
+static int check_remote(const struct options *options)
+{
+	if (options->num_operands == 0 && !options->has_other)
+		return 0;
+	log_error(
+		"--remote: only --limit and --throttle of a copy that runs can be changed; nothing else goes with it");
+	return -EINVAL;
 }
 
 /* With a list of jobs nothing else can say what is copied, or mean one of its operands. */
@@ -406,21 +415,12 @@ static int check_jobs(const struct options *options)
 	return 0;
 }
 
-static int check_remote(const struct options *options)
-{
-	if (options->num_operands == 0 && !options->has_other)
-		return 0;
-	log_error(
-		"--remote: only --limit and --throttle of a copy that runs can be changed; nothing else goes with it");
-	return -EINVAL;
-}
-
 static int check_operands(const struct options *options)
 {
-	if (options->jobs_path)
-		return check_jobs(options);
 	if (options->remote)
 		return check_remote(options);
+	if (options->jobs_path)
+		return check_jobs(options);
 	if (options->speed.has_limit && options->is_zero) {
 		log_error("--limit and --zero: zeros are not read from anywhere; use --throttle");
 		return -EINVAL;

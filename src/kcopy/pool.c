@@ -386,9 +386,11 @@ static void open_dest(struct pool *pool, struct pool_entry *entry)
 	entry->is_trusted = was_written(pool, operand);
 	operand->was_probed = true;
 	operand->region.count = kcopyd_device_sectors(operand->bdev);
-	if (operand->region.count)
+	if (operand->region.count) {
+		contents_begin(&operand->region, operand->is_block ? operand->rdev : 0);
 		operand->contents_error =
 			-contents_find(&operand->region, operand->is_block ? operand->rdev : 0, &operand->contents);
+	}
 	operand->region.count = 0; /* or it would be an operand for look_at_alias() and the like */
 }
 

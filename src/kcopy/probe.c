@@ -5,6 +5,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* ZFS's on-disk format: a label is 256 KiB, two at each end; its second half are uberblocks of 1 KiB or more. */
+#define ZFS_LABEL_BYTES ((uint64_t)256 << 10)
+#define ZFS_UBERBLOCKS_BYTES ((size_t)128 << 10)
+#define ZFS_UBERBLOCK_BYTES ((size_t)1 << 10)
+#define ZFS_MAGIC ((uint64_t)0x00bab10c)
+
+#define GPT_MAGIC "EFI PART"
 
 /* -- devices by tag ------------------------------------------------------------------------------ */
 
@@ -105,12 +114,48 @@ static int add_signature(blkid_probe probe, struct probe_result *result)
 	return 0;
 }
 
+/* Nothing that could be a ZFS member's is there: libblkid, too, finds it by what is_zfs_possible() looks for. */
+static int skip_zfs(blkid_probe probe)
+{
+	char name[] = "zfs_member", *names[] = { name, NULL };
+
+	return blkid_probe_filter_superblocks_type(probe, BLKID_FLTR_NOTIN, names);
+}
+
+/*
+ * libblkid looks for ZFS in the whole of its four labels, 1 MiB, and takes as long for that as for all else together. Is
+ * there anything to find: one uberblock (its magic number, in either byte order) in one of the labels' arrays of them?
+ */
+static bool is_zfs_possible(int fd, uint64_t offset, uint64_t bytes)
+{
+	static char uberblocks[ZFS_UBERBLOCKS_BYTES];
+	uint64_t end = bytes - bytes % ZFS_LABEL_BYTES, magic;
+	const uint64_t labels[] = { 0, ZFS_LABEL_BYTES, end - 2 * ZFS_LABEL_BYTES, end - ZFS_LABEL_BYTES };
+
+	if (end < 4 * ZFS_LABEL_BYTES)
+		return true;
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+		off_t at = (off_t)(offset + labels[i] + ZFS_LABEL_BYTES - ZFS_UBERBLOCKS_BYTES);
+
+		if (pread(fd, uberblocks, sizeof(uberblocks), at) != (ssize_t)sizeof(uberblocks))
+			return true;
+		for (size_t j = 0; j < sizeof(uberblocks); j += ZFS_UBERBLOCK_BYTES) {
+			memcpy(&magic, uberblocks + j, sizeof(magic));
+			if (magic == ZFS_MAGIC || __builtin_bswap64(magic) == ZFS_MAGIC)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* As wipefs(8) looks: all there is, where a mount would be content with one; and what has a bad checksum, too. */
-static int find_signatures(blkid_probe probe, struct probe_result *result)
+static int find_signatures(blkid_probe probe, bool has_no_zfs, struct probe_result *result)
 {
 	int ret;
 
 	blkid_probe_enable_superblocks(probe, 1);
+	if (has_no_zfs && skip_zfs(probe))
+		return -ENOMEM;
 	blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID |
 							 BLKID_SUBLKS_USAGE | BLKID_SUBLKS_BADCSUM);
 	blkid_probe_enable_partitions(probe, 1);
@@ -171,7 +216,7 @@ int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, 
 		ret = -EINVAL;
 		goto out;
 	}
-	ret = find_signatures(probe, result);
+	ret = find_signatures(probe, !is_zfs_possible(fd, offset, bytes), result);
 	for (size_t i = 0; ret == 0 && i < result->num_signatures; i++) {
 		if (result->signatures[i].is_table) {
 			ret = find_partitions(probe, result);
@@ -179,6 +224,46 @@ int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, 
 		}
 	}
 out:
+	blkid_free_probe(probe);
+	return ret;
+}
+
+/* In the second block of the disk, or in its last one. */
+static bool is_gpt_possible(int fd, uint64_t bytes, unsigned int block)
+{
+	const uint64_t headers[] = { block, bytes - bytes % block - block };
+	char magic[sizeof(GPT_MAGIC) - 1];
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]) && bytes >= 2 * (uint64_t)block; i++)
+		if (pread(fd, magic, sizeof(magic), (off_t)headers[i]) != (ssize_t)sizeof(magic) ||
+		    memcmp(magic, GPT_MAGIC, sizeof(magic)) == 0)
+			return true;
+	return false;
+}
+
+int probe_gpt(int fd, uint64_t bytes, unsigned int block)
+{
+	char name[] = "gpt", *names[] = { name, NULL };
+	blkid_probe probe;
+	int ret = -ENOMEM;
+
+	if (!is_gpt_possible(fd, bytes, block))
+		return 0;
+	probe = blkid_new_probe();
+	if (!probe)
+		return ret;
+	errno = 0;
+	if (blkid_probe_set_device(probe, fd, 0, (blkid_loff_t)bytes))
+		ret = -(errno ? errno : EIO);
+	else if (blkid_probe_set_sectorsize(probe, block))
+		ret = -EINVAL;
+	else if (blkid_probe_enable_superblocks(probe, 0) == 0 && blkid_probe_enable_partitions(probe, 1) == 0 &&
+		 blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC | BLKID_PARTS_FORCE_GPT) == 0 &&
+		 blkid_probe_filter_partitions_type(probe, BLKID_FLTR_ONLYIN, names) == 0) {
+		errno = 0;
+		ret = blkid_do_probe(probe);
+		ret = ret < 0 ? -(errno ? errno : EIO) : ret == 0;
+	}
 	blkid_free_probe(probe);
 	return ret;
 }

@@ -46,6 +46,9 @@ struct probe_result {
  * cannot be read. probe_free() is due in both cases.
  */
 int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, struct probe_result *result);
+/* Has a disk of @bytes a GPT that counts in blocks of @block bytes? 1 or 0; -errno as probe_contents(). */
+int probe_gpt(int fd, uint64_t bytes, unsigned int block);
+
 void probe_free(struct probe_result *result);
 
 #endif

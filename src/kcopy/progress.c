@@ -46,9 +46,11 @@ static void measure(struct progress *progress, uint64_t done_bytes)
 
 static void format_duration(double seconds, char *buffer, size_t size)
 {
-	unsigned long whole = seconds < 359999 ? (unsigned long)(seconds + 0.5) : 359999;
+	unsigned long whole = seconds < 1e9 ? (unsigned long)(seconds + 0.5) : 1000000000;
 
-	if (whole >= 3600)
+	if (whole >= 360000)
+		snprintf(buffer, size, "%lu days", whole / 86400);
+	else if (whole >= 3600)
 		snprintf(buffer, size, "%lu:%02lu:%02lu", whole / 3600, whole / 60 % 60, whole % 60);
 	else
 		snprintf(buffer, size, "%lu:%02lu", whole / 60, whole % 60);
@@ -63,6 +65,14 @@ static void fit(char *line)
 		line[size.ws_col - 1] = '\0';
 }
 
+/* A job in the background does not write over what its user types. Of another terminal than ours nothing is known. */
+static bool is_in_background(void)
+{
+	pid_t foreground = tcgetpgrp(STDERR_FILENO);
+
+	return foreground >= 0 && foreground != getpgrp();
+}
+
 void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t total_bytes, bool is_flushing)
 {
 	char done[UNITS_SIZE_CHARS], total[UNITS_SIZE_CHARS], rate[UNITS_SIZE_CHARS], left[32], line[160];
@@ -71,6 +81,8 @@ void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t to
 	if (!progress->is_shown || !total_bytes)
 		return;
 	measure(progress, done_bytes);
+	if (is_in_background())
+		return;
 	/* Written is not stored: 100 % is only ever said by the lines at the end. */
 	percent = (unsigned int)((double)done_bytes / (double)total_bytes * 100);
 	if (percent > 99)

@@ -5,7 +5,6 @@
  */
 #include "refresh.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -116,22 +115,12 @@ static int reread(int fd)
 
 static bool has_partitions(dev_t rdev)
 {
-	char path[400];
-	struct dirent *entry;
-	bool ret = false;
-	DIR *dir;
+	struct alias_walk walk = { .dir = NULL };
+	bool ret;
 
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(rdev), minor(rdev));
-	dir = opendir(path);
-	while (dir && !ret && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/partition", major(rdev), minor(rdev),
-			 entry->d_name);
-		ret = access(path, F_OK) == 0;
-	}
-	if (dir)
-		closedir(dir);
+	alias_walk_partitions(rdev, &walk);
+	ret = alias_next_partition(&walk);
+	alias_end_walk(&walk);
 	return ret;
 }
 

@@ -55,6 +55,7 @@ struct kcopyd_client {
 	bool is_left;	   /* destroy did not wait for those: the thread frees the client after the last */
 
 	/* The thread's own. */
+	unsigned int reading;	   /* pages of chunks that are read */
 	unsigned long num_orphans; /* requests that abandoned devices have */
 	/* A job is on one of these. */
 	struct list_head waiting;  /* could start a chunk if they had pages, in the order in which they may */
@@ -252,8 +253,9 @@ static void start_chunks(struct kcopyd_client *kc)
 			break;
 		if (!job_start_chunk(job, most)) {
 			if (pages_taken(kc->pages) > 0)
-				break;	 /* they will be put; nobody overtakes it */
-			job_starve(job); /* abandoned devices have them all */
+				break; /* they will be put; nobody overtakes it */
+			if (!job_starve(job))
+				break; /* abandoned devices have them all; what it has under way needs none */
 		}
 		requeue(kc, job);
 		if (!job_needs_pages(job))
@@ -408,6 +410,12 @@ static unsigned int find_chunk_pages(unsigned int num_pages)
 	return pages > 0 ? pages : 1;
 }
 
+/* See has_turn_to_read(). Of few chunks, none is kept from being read. */
+static unsigned int find_most_reading(unsigned int num_pages, unsigned int chunk_pages)
+{
+	return num_pages / chunk_pages < 4 ? num_pages : num_pages - num_pages / 4;
+}
+
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 {
 	struct kcopyd_client *kc = calloc(1, sizeof(*kc));
@@ -423,6 +431,8 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.pages = kc->pages;
 	kc->env.num_pages = num_pages;
 	kc->env.chunk_pages = find_chunk_pages(num_pages);
+	kc->env.reading = &kc->reading;
+	kc->env.most_reading = find_most_reading(num_pages, kc->env.chunk_pages);
 	kc->env.retries = RETRIES;
 	kc->env.retry_ms = RETRY_MS;
 	kc->env.complete = request_complete;

@@ -311,16 +311,36 @@ bool kcopyd_device_is_behind(const struct block_device *bdev, int fd)
 	return is_behind;
 }
 
-int kcopyd_region_is_behind(const struct io_region *region, int fd)
+bool kcopyd_device_is_on_file(const struct block_device *bdev, uint64_t device, uint64_t inode)
+{
+	struct piece piece = { .disk = (dev_t)device, .inode = (ino_t)inode };
+	struct identity file = { .pieces = &piece, .num_pieces = 1 };
+
+	return identity_has_common_base(&bdev->identity, &file);
+}
+
+int kcopyd_regions_are_behind(const struct io_region *regions, unsigned int num, int fd, uint64_t *behind)
 {
 	struct identity other;
 	int ret = identify(fd, &other);
 
+	*behind = 0;
 	if (ret <= 0)
 		return ret;
-	ret = identity_has_overlap(&region->bdev->identity, region->sector, region->count, &other, 0, PIECE_TO_END / 2);
+	for (unsigned int i = 0; i < num; i++)
+		if (regions[i].bdev && identity_has_overlap(&regions[i].bdev->identity, regions[i].sector,
+							    regions[i].count, &other, 0, PIECE_TO_END / 2))
+			*behind |= (uint64_t)1 << i;
 	identity_release(&other);
-	return ret;
+	return 0;
+}
+
+int kcopyd_region_is_behind(const struct io_region *region, int fd)
+{
+	uint64_t behind;
+	int ret = kcopyd_regions_are_behind(region, 1, fd, &behind);
+
+	return ret ? ret : behind != 0;
 }
 
 int kcopyd_device_fd(const struct block_device *bdev)

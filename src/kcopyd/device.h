@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards but for is_failed and cannot_zero, so that any thread may read it. Does no I/O on the contents.
+ * opened; constant afterwards but for is_failed and cannot_zero, so that any thread may read it. Does no I/O on the
+ * contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H

@@ -84,7 +84,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	struct job *job;
 	size_t per_chunk = sizeof(struct chunk) + (args->num_dests + 1) * sizeof(struct chunk_request);
 	size_t per_job = sizeof(*job) + (args->num_dests + 1) * sizeof(struct narrowing) +
-			 args->num_dests * sizeof(struct stream);
+			 args->num_dests * sizeof(struct stream) + (args->num_dests + 1) * sizeof(struct idle);
 	size_t map_words = 0;
 
 	head.block = find_block(args);
@@ -116,8 +116,9 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	for (unsigned int i = 0; i <= job->num_dests; i++)
 		narrowing_init(&job->narrowings[i], job, i);
 	streams = (struct stream *)(void *)(job->narrowings + job->num_dests + 1);
+	job->idles = (struct idle *)(void *)(streams + job->num_dests);
 	job_init_streams(job, streams);
-	set_zero_pages(job, (uint64_t *)(void *)(streams + job->num_dests), map_words);
+	set_zero_pages(job, (uint64_t *)(void *)(job->idles + job->num_dests + 1), map_words);
 	*result = job;
 	return 0;
 }
@@ -184,16 +185,11 @@ static bool must_ask(const struct stream *stream)
 	return stream->next >= stream->data_end;
 }
 
-static bool stream_needs_pages(const struct job *job, const struct stream *stream)
-{
-	return job->kind == JOB_COPY && !is_in_hole(stream) && !must_ask(stream);
-}
-
 bool job_needs_pages(const struct job *job)
 {
 	const struct stream *stream = job_next_stream(job);
 
-	return !stream || stream_needs_pages(job, stream);
+	return job->kind == JOB_COPY && (!stream || (!is_in_hole(stream) && !must_ask(stream)));
 }
 
 bool job_is_throttled(const struct job *job)
@@ -295,12 +291,13 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->most_behind > 0;
 
 	if (done->operand == job->num_dests)
-		idle_end(&job->source_idle);
+		idle_end(&job->idles[job->num_dests]);
 	switch (chunk->state) {
 	case CHUNK_ASKING:
 		chunk_extent_told(chunk, done);
 		break;
 	case CHUNK_READING:
+		*job->env->reading -= chunk->num_pages;
 		chunk_read_done(chunk, done);
 		break;
 	case CHUNK_NARROWING:
@@ -417,12 +414,24 @@ bool job_take_orphan(struct lane_request *request)
 
 /* -- starting ------------------------------------------------------------------------------------ */
 
+/*
+ * Not all of the reserve is read into at once: devices complete what they have got in batches, so that chunks which were read
+ * together are then written together, and each side waits for the other. A read that failed is not counted any more: it
+ * may wait for its retries.
+ */
+static bool has_turn_to_read(const struct job *job, unsigned int pages)
+{
+	return *job->env->reading == 0 || *job->env->reading + pages <= job->env->most_reading;
+}
+
 /* Pages for the next chunk, in sectors; 0: not now. */
 static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 {
 	unsigned int want, min;
 
 	want = (unsigned int)((most + PAGE_SECTORS - 1) / PAGE_SECTORS);
+	if (!has_turn_to_read(job, want))
+		return 0;
 	/*
 	 * A job that has chunks in flight waits for a whole run: it will come. One that has none takes what there is, so that
 	 * those who hold the rest cannot keep it from going on.
@@ -432,6 +441,7 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	if (!chunk->num_pages)
 		return 0;
 	chunk->buffer = pages_address(job->env->pages, chunk->first_page);
+	*job->env->reading += chunk->num_pages;
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
@@ -453,7 +463,7 @@ static sector_t fit(const struct job *job, sector_t sectors)
 	return sectors > align ? sectors - sectors % align : align;
 }
 
-/* How long the next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
+/* How long the stream's next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
 static sector_t most_sectors(const struct job *job, const struct stream *stream, uint64_t most_bytes)
 {
 	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
@@ -470,12 +480,11 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 {
 	struct chunk *chunk = list_first(&job->free, struct chunk, node);
 	struct stream *stream = job_next_stream(job);
-	bool needs_pages = stream_needs_pages(job, stream);
+	bool needs_pages = job_needs_pages(job);
 	sector_t most, room;
 
 	assert(job_can_start(job) && stream);
 	chunk->stream = stream;
-	chunk->dests = stream->dests;
 	chunk->buffer = sends_zeros(job) ? zeros_memory : NULL;
 	chunk->num_pages = 0;
 	chunk->pending = 0;
@@ -483,7 +492,7 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 	chunk->written = 0;
 	chunk->failed = 0;
 	if (must_ask(stream)) {
-		job_ask_extent(job, chunk);
+		job_ask_extent(job, stream, chunk);
 		return true;
 	}
 	most = most_sectors(job, stream, most_bytes);
@@ -494,7 +503,6 @@ bool job_start_chunk(struct job *job, uint64_t most_bytes)
 		if (room < most)
 			most = room;
 	}
-	chunk->stream = stream;
 	chunk->dests = stream->dests;
 	chunk->offset = stream->next;
 	chunk->count = most;

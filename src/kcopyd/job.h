@@ -4,7 +4,8 @@
  * states and the error accounting. Everything here belongs to the client's thread, unless it says otherwise.
  *
  * A chunk goes READING (NARROWING, if that failed) -> WRITING -> free. It holds its pages from before its read is
- * submitted until the last of its writes is settled: completed, or failed for good.
+ * submitted until the last of its writes is settled: completed, or failed for good. With KCOPYD_SPARSE one is ASKING, with
+ * no sectors, while its source is asked for the next hole; and a part of a hole is a chunk without pages, WRITING at once.
  */
 #ifndef KCOPYD_JOB_H
 #define KCOPYD_JOB_H
@@ -30,6 +31,8 @@ struct job_env {
 	struct throttle *throttle; /* borrowed: learns what is read and what is in flight */
 	unsigned int num_pages;	   /* in the reserve */
 	unsigned int chunk_pages;  /* a chunk's, at most */
+	unsigned int *reading; /* borrowed: pages of chunks that are read, the client's thread's; and how many ... */
+	unsigned int most_reading; /* ... of them there are at the most, if it is more than one chunk */
 	unsigned int retries;	   /* further tries before a place is called bad */
 	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
@@ -97,8 +100,11 @@ void job_drop_failed(struct job *job);
  */
 bool job_take_orphan(struct lane_request *request);
 
-/* No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. None of it is in flight. */
-void job_starve(struct job *job);
+/*
+ * No pages for it will ever come: its destinations fail with -ENOBUFS, and it ends. False: not yet, something of it that
+ * needs no pages is still in flight.
+ */
+bool job_starve(struct job *job);
 
 /* A wait is over; @timer is on no list any more. */
 void job_timer_due(struct job *job, struct job_timer *timer);

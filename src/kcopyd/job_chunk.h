@@ -46,7 +46,7 @@ struct stream {
 	uint32_t dests; /* also those that were left behind */
 	sector_t next;	/* chunks were started up to here */
 	sector_t end;	/* what begins behind it is not written: the count, or the first unreadable sector */
-	/* What the source has from next on, if that is less than data_end; else it is to be asked. */
+	/* What the source has from next on, if that is before data_end; else it is to be asked. */
 	sector_t hole_end; /* a hole up to here */
 	sector_t data_end; /* then data */
 	bool is_asking;
@@ -122,7 +122,8 @@ struct job {
 	unsigned int most_behind;		    /* chunks: who is further behind is split off; 0: nobody is */
 	unsigned int num_writing[KCOPYD_MAX_DESTS]; /* chunks that each destination has to write */
 	struct job_timer watch;			    /* looks again, when it is known whether that is idle: */
-	struct idle source_idle;		    /* if that decides whether somebody is split off */
+	struct idle *idles;			    /* by operand, if they decide whether somebody is split off */
+	unsigned int most_writing;		    /* chunks that a destination is given to write at a time */
 
 	bool is_ended; /* by an error: nothing new is started, read or written */
 	bool is_cancelled;
@@ -178,12 +179,12 @@ void job_drop_dest(struct job *job, unsigned int dest);
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
 		  uint64_t bytes);
 
+/* Starts to be under way, at its place among the others: several streams read at different ones. */
+void job_put_in_flight(struct job *job, struct chunk *chunk);
+
 /* Drops what @pending counts; the last one gives the pages back and frees the chunk, once no destination waits for it
  * any more. */
 void chunk_put(struct chunk *chunk);
-
-/* Several streams read at different places: the chunk is put where it belongs. */
-void job_put_in_flight(struct job *job, struct chunk *chunk);
 
 /* Something was settled that others may have waited for. */
 void job_go_on(struct job *job);
@@ -267,8 +268,8 @@ void job_tell_error(const struct job *job, enum kcopyd_op op, unsigned int dest,
 /* Before the first chunk: is the source to be asked for its holes? */
 bool job_has_extents(const struct job *job);
 
-/* Asks what the source has where the chunk's stream goes on; the chunk is in flight for it, with no sectors, until that is told. */
-void job_ask_extent(struct job *job, struct chunk *chunk);
+/* Asks what the source has from where the stream is; the chunk is in flight for it, with no sectors, until that is told. */
+void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk);
 void chunk_extent_told(struct chunk *chunk, struct chunk_request *request);
 
 /* Looks for zeros in the chunk's buffer, before it is handed to the destinations. */

@@ -13,7 +13,7 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 	struct job *job = chunk->job;
 	struct chunk_request *request = &chunk->requests[job->num_dests];
 
-	idle_begin(&job->source_idle);
+	idle_begin(&job->idles[job->num_dests]);
 	request->lane.op = LANE_READ;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	throttle_read(job->env->throttle, bytes);

@@ -19,19 +19,18 @@ bool job_has_extents(const struct job *job)
 	       job->count * KCOPYD_SECTOR_BYTES >= job->from.bdev->hole_least;
 }
 
-void job_ask_extent(struct job *job, struct chunk *chunk)
+void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk)
 {
 	struct chunk_request *request = &chunk->requests[job->num_dests];
 
-	struct stream *stream = chunk->stream;
-
 	chunk->state = CHUNK_ASKING;
+	chunk->dests = 0;
 	chunk->offset = stream->next;
 	chunk->count = 0;
 	chunk->unwritten = 0;
 	job_put_in_flight(job, chunk);
 	stream->is_asking = true;
-	idle_begin(&job->source_idle);
+	idle_begin(&job->idles[job->num_dests]);
 	request->lane.op = LANE_EXTENT;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	chunk_submit(chunk, request, job->from.bdev, 0, (stream->end - stream->next) * KCOPYD_SECTOR_BYTES);
@@ -74,6 +73,7 @@ void chunk_extent_told(struct chunk *chunk, struct chunk_request *request)
 	stream->is_asking = false;
 	if (job_has_abandoned(job, job->num_dests)) {
 		/* It is as if its read had failed; nothing more is asked of this device. */
+		chunk->dests = stream->dests;
 		chunk->count = stream->end - stream->next < step(job) ? stream->end - stream->next : step(job);
 		stream->next += chunk->count;
 		request->error = -ETIMEDOUT;

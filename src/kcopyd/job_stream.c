@@ -38,13 +38,22 @@ static unsigned int reserve_chunks(const struct job *job)
 	return job->env->num_pages / job->env->chunk_pages;
 }
 
+static void init_stream(const struct job *job, struct stream *stream, uint32_t dests, sector_t next, sector_t end)
+{
+	*stream = (struct stream){
+		.dests = dests,
+		.next = next,
+		.end = end,
+		.data_end = job_has_extents(job) ? next : job->count,
+	};
+}
+
 void job_init_streams(struct job *job, struct stream *streams)
 {
 	unsigned int most = reserve_chunks(job) / 2;
 	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
 
-	streams[0] = (struct stream){ .dests = job_dest_mask(job), .end = job->count };
-	streams[0].data_end = job_has_extents(job) ? 0 : job->count;
+	init_stream(job, &streams[0], job_dest_mask(job), 0, job->count);
 	job->streams = streams;
 	job->num_streams = 1;
 	list_init(&job->watch.node);
@@ -57,18 +66,18 @@ void job_init_streams(struct job *job, struct stream *streams)
 	job->most_behind = lag < most ? (unsigned int)lag : most;
 	if (job->most_behind < STREAM_CHUNKS)
 		job->most_behind = STREAM_CHUNKS;
-	job->source_idle.is_wanted = job->env->max_lag == KCOPYD_LAG_AUTO;
+	job->most_writing = job->most_behind;
+	if (job->env->max_lag != KCOPYD_LAG_AUTO)
+		return;
+	/* It must cost nothing where nobody is slow: only what the others need to go on is kept from one that hangs. */
+	job->most_writing = reserve_chunks(job) - STREAM_CHUNKS;
+	for (unsigned int i = 0; i <= job->num_dests; i++)
+		job->idles[i].is_wanted = true;
 }
 
 bool stream_has_more(const struct job *job, const struct stream *stream)
 {
 	return stream->next < stream->end && live_dests(job, stream);
-}
-
-/* It has, and does not wait to be told what the source has there. */
-static bool can_go_on(const struct job *job, const struct stream *stream)
-{
-	return stream_has_more(job, stream) && !stream->is_asking;
 }
 
 static unsigned int count_with_more(const struct job *job)
@@ -95,6 +104,12 @@ static unsigned int count_held(const struct job *job, const struct stream *strea
 	return count;
 }
 
+/* May its next chunk be started, if its share is large enough? */
+static bool is_ready(const struct job *job, const struct stream *stream)
+{
+	return stream_has_more(job, stream) && !stream->is_asking;
+}
+
 /* How many chunks those may have at a time that were split off; the others of the job have the rest. */
 static unsigned int find_share(const struct job *job, unsigned int with_more)
 {
@@ -116,13 +131,13 @@ struct stream *job_next_stream(const struct job *job)
 
 	for (unsigned int i = job->num_streams - 1; i > 0 && with_more > 1; i--) {
 		share = find_share(job, with_more);
-		if (can_go_on(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
+		if (is_ready(job, &job->streams[i]) && count_held(job, &job->streams[i]) < share)
 			return &job->streams[i];
 	}
 	if (with_more > 1)
-		return can_go_on(job, &job->streams[0]) ? &job->streams[0] : NULL;
+		return is_ready(job, &job->streams[0]) ? &job->streams[0] : NULL;
 	for (unsigned int i = 0; i < job->num_streams; i++)
-		if (can_go_on(job, &job->streams[i]))
+		if (is_ready(job, &job->streams[i]))
 			return &job->streams[i];
 	return NULL;
 }
@@ -144,7 +159,7 @@ void chunk_end_source(const struct chunk *chunk)
 
 static bool is_full(const struct job *job, unsigned int dest)
 {
-	return job->num_writing[dest] >= job->most_behind && has_several(live_dests(job, job->stream_of[dest]));
+	return job->num_writing[dest] >= job->most_writing && has_several(live_dests(job, job->stream_of[dest]));
 }
 
 uint32_t job_full_dests(const struct job *job)
@@ -212,9 +227,21 @@ static bool is_idle(struct idle *idle)
 
 /* -- splitting ----------------------------------------------------------------------------------- */
 
+/* The first chunk of the first stream that @dest was not handed, from @pos on: where it begins. */
+static sector_t find_not_handed(const struct job *job, unsigned int dest, const struct list_head *pos)
+{
+	for (; pos != &job->in_flight; pos = pos->next) {
+		const struct chunk *chunk = container_of(pos, struct chunk, node);
+
+		if (chunk->stream == &job->streams[0] && (chunk->unwritten >> dest & 1))
+			return chunk->offset;
+	}
+	return job->streams[0].next;
+}
+
 /*
- * Who has not even been handed a chunk of the first stream that another one has written, and has so many before it that
- * are not written? The one that is furthest behind; num_dests: nobody. @from: where that chunk begins.
+ * Who has not written a chunk of the first stream that another one has, and so many before it neither? The one that is
+ * furthest behind; num_dests: nobody. @from: where what it was not handed begins, at that chunk or behind it.
  */
 static unsigned int find_laggard(const struct job *job, sector_t *from)
 {
@@ -231,8 +258,8 @@ static unsigned int find_laggard(const struct job *job, sector_t *from)
 		for (unsigned int dest = 0; dest < job->num_dests && unsettled; dest++) {
 			if (!(unsettled >> dest & 1) || ++behind[dest] <= job->most_behind)
 				continue;
-			if (is_written && (chunk->unwritten >> dest & 1)) {
-				*from = chunk->offset;
+			if (is_written) {
+				*from = find_not_handed(job, dest, pos);
 				return dest;
 			}
 		}
@@ -240,14 +267,16 @@ static unsigned int find_laggard(const struct job *job, sector_t *from)
 	return job->num_dests;
 }
 
-/* Cheaply: it takes one that has as much to write as it may, and one that has not. */
+/* Cheaply: it takes one that has so much to write, and one that has not. */
 static bool can_have_laggard(const struct job *job)
 {
-	uint32_t live = live_dests(job, &job->streams[0]), full = job_full_dests(job) & live;
+	uint32_t live = live_dests(job, &job->streams[0]), behind = 0;
 
 	if (job->flags & KCOPYD_WRITE_SEQ)
 		return has_several(live);
-	return full != 0 && full != live;
+	for (unsigned int dest = 0; dest < job->num_dests; dest++)
+		behind |= (uint32_t)(job->num_writing[dest] >= job->most_behind) << dest;
+	return (behind & live) != 0 && (behind & live) != live;
 }
 
 /* It is not to have what it was not handed yet of the first stream from @from on. */
@@ -260,12 +289,8 @@ static void take_back(struct job *job, unsigned int dest, sector_t from)
 		struct chunk *chunk = container_of(pos, struct chunk, node);
 
 		next = pos->next;
-		if (chunk->stream != &job->streams[0] || chunk->offset < from)
+		if (chunk->stream != &job->streams[0] || chunk->offset < from || !(chunk->dests & bit))
 			continue;
-		if (chunk->state == CHUNK_ASKING) {
-			chunk->dests &= ~bit;
-			continue;
-		}
 		assert(chunk->unwritten & bit);
 		chunk->dests &= ~bit;
 		chunk->unwritten &= ~bit;
@@ -279,8 +304,7 @@ static void split_off(struct job *job, unsigned int dest, sector_t from)
 	struct stream *stream = &job->streams[job->num_streams++];
 	uint32_t bit = (uint32_t)1 << dest;
 
-	*stream = (struct stream){ .dests = bit, .next = from, .end = job->streams[0].end };
-	stream->data_end = job_has_extents(job) ? from : job->count;
+	init_stream(job, stream, bit, from, job->streams[0].end);
 	job->streams[0].dests &= ~bit;
 	job->stream_of[dest] = stream;
 	take_back(job, dest, from);
@@ -297,14 +321,23 @@ static bool may_split(const struct job *job)
 	return reserve_chunks(job) / SHARE_OF_ALL >= STREAM_CHUNKS * count_with_more(job);
 }
 
-/* Whatever they cost, or only if that is little? Where reads are limited they are dear, however idle the source is. */
-static bool may_read_more(struct job *job)
+/*
+ * Whatever it costs, or only if that is little, and if another one would gain by it? Where reads are limited they are
+ * dear, however idle the source is.
+ */
+static bool is_worth_it(struct job *job, unsigned int laggard)
 {
 	const struct throttle *throttle = job->env->throttle;
+	uint32_t others = live_dests(job, &job->streams[0]) & ~((uint32_t)1 << laggard);
 
-	if (!job->source_idle.is_wanted)
+	if (job->env->max_lag != KCOPYD_LAG_AUTO)
 		return true;
-	return throttle->limit == 0 && throttle->percent == THROTTLE_NONE && is_idle(&job->source_idle);
+	if (throttle->limit > 0 || throttle->percent != THROTTLE_NONE || !is_idle(&job->idles[job->num_dests]))
+		return false;
+	for (unsigned int dest = 0; dest < job->num_dests; dest++)
+		if ((others >> dest & 1) && is_idle(&job->idles[dest]))
+			return true;
+	return false;
 }
 
 void job_split_streams(struct job *job)
@@ -315,7 +348,7 @@ void job_split_streams(struct job *job)
 
 		if (dest == job->num_dests)
 			return;
-		if (!may_read_more(job)) {
+		if (!is_worth_it(job, dest)) {
 			/* Those who are far behind need not do anything any more that would bring us here. */
 			if (list_is_empty(&job->watch.node))
 				job->env->wait(job->env, &job->watch, IDLE_WATCH_MS);

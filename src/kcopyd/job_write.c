@@ -128,6 +128,7 @@ static void write_to(struct chunk *chunk, unsigned int dest)
 	chunk->writing |= (uint32_t)1 << dest;
 	chunk->pending++;
 	chunk->job->num_writing[dest]++;
+	idle_begin(&chunk->job->idles[dest]);
 	if (chunk->job->kind == JOB_FLUSH)
 		flush(chunk, dest);
 	else
@@ -138,6 +139,7 @@ static void settle(struct chunk *chunk, unsigned int dest)
 {
 	chunk->writing &= ~((uint32_t)1 << dest);
 	chunk->job->num_writing[dest]--;
+	idle_end(&chunk->job->idles[dest]);
 	chunk_put(chunk);
 }
 
@@ -281,8 +283,10 @@ bool chunk_write_bad(struct chunk *chunk, unsigned int dest, uint32_t start, boo
 	return false;
 }
 
-void job_starve(struct job *job)
+bool job_starve(struct job *job)
 {
+	if (!list_is_empty(&job->in_flight))
+		return false;
 	for (unsigned int dest = 0; dest < job->num_dests; dest++) {
 		uint32_t bit = (uint32_t)1 << dest;
 		const struct stream *stream = job->stream_of[dest];
@@ -299,6 +303,7 @@ void job_starve(struct job *job)
 		job_tell_error(job, KCOPYD_OP_WRITE, dest, &rest, -ENOBUFS);
 	}
 	job->is_ended = true;
+	return true;
 }
 
 void chunk_write_good(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)

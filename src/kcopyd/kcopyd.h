@@ -78,6 +78,12 @@ int kcopyd_device_zone(const struct block_device *bdev, sector_t sector, struct 
  */
 bool kcopyd_device_is_behind(const struct block_device *bdev, int fd);
 
+/*
+ * Is a sector of the device one of that file (as stat(2) has its numbers), or is it that file? If not, nothing else that
+ * stands on that file alone has a sector in common with it.
+ */
+bool kcopyd_device_is_on_file(const struct block_device *bdev, uint64_t device, uint64_t inode);
+
 /* Borrowed: valid until the device is closed. */
 int kcopyd_device_fd(const struct block_device *bdev);
 
@@ -141,6 +147,9 @@ bool kcopyd_regions_overlap(const struct io_region *a, const struct io_region *b
  */
 int kcopyd_region_is_behind(const struct io_region *region, int fd);
 
+/* The same for @num regions, 64 at the most, at the cost of one; a bdev of NULL: none. Bit i: region i. 0 or -errno. */
+int kcopyd_regions_are_behind(const struct io_region *regions, unsigned int num, int fd, uint64_t *behind);
+
 /* -- clients ------------------------------------------------------------------------------------- */
 
 struct kcopyd_client;
@@ -174,8 +183,8 @@ void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 /*
  * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
  * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
- * theirs. KCOPYD_LAG_AUTO: the most, and only if the source had nothing to do for more than half of the time lately,
- * and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
+ * theirs. KCOPYD_LAG_AUTO: the most, and only if the source and another destination had nothing to do for more than half
+ * of the time lately, and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
  * the slowest. Before the client's first job.
  *
  * Never with IGNORE_ERROR, nor with a reserve of less than 8 MiB.
@@ -249,7 +258,8 @@ int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int n
  * when it comes to them), and what was read is looked at. On each destination they are zeroed by calls that guarantee that
  * zeros are read back: on a block device the write-zeroes command, which may unmap and never discards; in a file a hole is
  * made, or left as it is. Runs that are too short for it, and what a device or file system cannot zero, are written, and so
- * are all zeros for a zoned device. Without the flag everything is read and written.
+ * are all zeros for a zoned device. In a copy, what fails is told as a write, whichever way it was tried. Without the
+ * flag everything is read and written.
  */
 
 /* Zeroes each of @dests: as kcopyd_copy(), without a source. Takes no pages. Without KCOPYD_SPARSE zeros are written. */
@@ -280,8 +290,8 @@ struct kcopyd_error {
  */
 struct kcopyd_observer {
 	/*
-	 * Not for a hole that was not read; more than once for the same sectors, if a destination was split off: see
-	 * kcopyd_client_set_max_lag().
+	 * More than once for the same sectors, if a destination was split off; see kcopyd_client_set_max_lag(). Not for a
+	 * hole that was not read.
 	 */
 	void (*chunk_read)(void *observer, void *context, const struct io_region *from);
 	/*

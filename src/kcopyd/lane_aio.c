@@ -27,6 +27,7 @@ struct lane_aio {
 	struct iocb iocbs[LANE_AIO_DEPTH];
 	struct iocb *free_iocbs[LANE_AIO_DEPTH];
 	unsigned int num_free;
+	struct page_cache cache;
 	struct lane_event ready[LANE_AIO_DEPTH]; /* what the blocking calls finished, not yet reaped */
 	unsigned int num_ready;
 };
@@ -39,6 +40,7 @@ int lane_aio_create(struct block_device *bdev, void **engine)
 	if (!aio)
 		return -ENOMEM;
 	aio->bdev = bdev;
+	aio->cache.bdev = bdev;
 	aio->event_fd = eventfd(0, EFD_CLOEXEC);
 	if (aio->event_fd < 0) {
 		ret = -errno;
@@ -108,11 +110,10 @@ static void execute(struct lane_aio *aio, struct lane_request *request)
 	aio->is_flushed = request->op == LANE_FLUSH;
 }
 
-static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request)
+static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request, size_t bytes)
 {
 	struct iocb *iocb = aio->free_iocbs[--aio->num_free];
 	char *buffer = request->buffer + request->done;
-	size_t bytes = request->bytes - request->done;
 	long long offset = (long long)(request->offset + request->done);
 
 	if (request->op == LANE_READ)
@@ -124,22 +125,48 @@ static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request)
 	return iocb;
 }
 
+/* 1: it was; 0: not before what is ready was reaped; -1: it has to be read from the disk. */
+static int read_cached(struct lane_aio *aio, struct lane_request *request)
+{
+	uint64_t direct, bytes = page_cache_has(&aio->cache, request, &direct);
+	struct lane_event *event;
+	int64_t moved;
+
+	if (bytes == 0)
+		return -1;
+	if (aio->num_ready > 0)
+		return 0;
+	moved = page_cache_read(&aio->cache, request, bytes);
+	if (moved == 0)
+		return -1;
+	event = &aio->ready[aio->num_ready++];
+	event->request = request;
+	event->result = moved;
+	return 1;
+}
+
 static int aio_submit(void *engine, struct lane_request **requests, unsigned int count)
 {
 	struct lane_aio *aio = engine;
 	struct iocb *batch[LANE_AIO_DEPTH];
 	unsigned int prepared = 0;
-	int taken;
+	uint64_t direct;
+	int taken, ret = count > 0 ? read_cached(aio, requests[0]) : 0;
 
-	if (count > 0 && (requests[0]->op == LANE_READ || requests[0]->op == LANE_WRITE))
+	if (ret >= 0)
+		return ret;
+	if (requests[0]->op == LANE_READ || requests[0]->op == LANE_WRITE)
 		want_context(aio, count);
 	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
-		batch[prepared] = prepare(aio, requests[prepared]);
+		/* What is to be had at once is not to hold up what is not. */
+		if (page_cache_has(&aio->cache, requests[prepared], &direct) && prepared > 0)
+			break;
+		batch[prepared] = prepare(aio, requests[prepared], direct);
 		prepared++;
 	}
 	if (prepared == 0) {
 		/* One blocking call, then its completion: the next may find others to overlap with. */
-		if (count == 0 || aio->num_ready > 0 || is_asynchronous(aio, requests[0]))
+		if (aio->num_ready > 0 || is_asynchronous(aio, requests[0]))
 			return 0;
 		execute(aio, requests[0]);
 		return 1;

@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -79,6 +83,139 @@ int64_t lane_sync_execute(struct block_device *bdev, struct lane_request *reques
 	}
 	return lane_sync_count_done(bdev, request, ret);
 }
+
+/* -- the page cache ------------------------------------------------------------------------------ */
+
+#ifndef __NR_cachestat
+#define __NR_cachestat 451 /* Linux 6.5; the number is the same everywhere but on alpha */
+#endif
+/* Where what is cached cannot be told, everything is said to be: then it is not asked any more. */
+#define MAX_MISSES 64u
+/*
+ * A page that an earlier reader's readahead has marked makes whoever reads it start the next one, if a page is missing behind
+ * it. So it is looked so far ahead, more than any readahead is: what is cached must go on there.
+ */
+#define AHEAD_BYTES ((uint64_t)4 << 20)
+#define MAX_PAGES (256u + 1024u)
+/* What is shorter is not worth two requests more. */
+#define MIN_PAGES 16u
+
+/* include/uapi/linux/mman.h, of Linux 6.5. */
+struct cachestat_range {
+	uint64_t offset, bytes;
+};
+
+struct cachestat {
+	uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/*
+ * Which of the @pages pages from @offset on, a page's start, are in the cache? Touches none of them. False: none, or it
+ * cannot be told.
+ */
+static bool find_resident(int fd, uint64_t offset, uint64_t pages, unsigned char *residency)
+{
+	struct cachestat_range range = { offset, pages * KCOPYD_PAGE_BYTES };
+	struct cachestat stat;
+	void *map;
+	int ret;
+
+	/* Cheaper, and mostly it is all or nothing. */
+	if (syscall(__NR_cachestat, fd, &range, &stat, 0) == 0) {
+		memset(residency, 1, pages);
+		if (stat.cached == 0 || stat.cached >= pages)
+			return stat.cached > 0;
+	} else if (errno != ENOSYS) {
+		return false;
+	}
+	map = mmap(NULL, range.bytes, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+	if (map == MAP_FAILED)
+		return false;
+	ret = mincore(map, range.bytes, residency);
+	munmap(map, range.bytes);
+	return ret == 0;
+}
+
+/* Nothing but what was dropped here and there is missing. */
+static bool goes_on(const unsigned char *residency, uint64_t pages)
+{
+	uint64_t resident = 0;
+
+	for (uint64_t i = 0; i < pages; i++)
+		resident += residency[i] & 1;
+	return (residency[pages - 1] & 1) && resident >= pages - pages / 16;
+}
+
+/* How many pages from @first on are resident, or are not. */
+static uint64_t run(const unsigned char *residency, uint64_t first, uint64_t pages, bool is_resident)
+{
+	uint64_t at = first;
+
+	while (at < pages && (residency[at] & 1) == is_resident)
+		at++;
+	return at - first;
+}
+
+static uint64_t to_pages(uint64_t bytes)
+{
+	return (bytes + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
+}
+
+uint64_t page_cache_has(const struct page_cache *cache, const struct lane_request *request, uint64_t *direct)
+{
+	const struct block_device *bdev = cache->bdev;
+	uint64_t start = request->offset + request->done, left = request->bytes - request->done;
+	uint64_t in_file = start < bdev->bytes ? bdev->bytes - start : 0, pages, ahead, at = 0, length;
+	unsigned char residency[MAX_PAGES];
+
+	*direct = left;
+	/* Only of files that are just read: what was written is to be read from the disk, if anybody wants to see it. */
+	if (request->op != LANE_READ || bdev->is_block || bdev->can_write || cache->misses >= MAX_MISSES)
+		return 0;
+	if (sysconf(_SC_PAGESIZE) != (long)KCOPYD_PAGE_BYTES || start % KCOPYD_PAGE_BYTES || in_file == 0)
+		return 0;
+	pages = to_pages(left < in_file ? left : in_file);
+	ahead = to_pages(left + AHEAD_BYTES < in_file ? left + AHEAD_BYTES : in_file);
+	if (ahead > MAX_PAGES || !find_resident(bdev->buffered_fd, start, ahead, residency) ||
+	    !goes_on(residency, ahead))
+		return 0;
+	length = run(residency, 0, pages, true);
+	if (length == pages)
+		return left;
+	if (length >= MIN_PAGES)
+		return length * KCOPYD_PAGE_BYTES;
+	/* Up to the next run that is worth it. */
+	while (at < pages && length < MIN_PAGES) {
+		at += length;
+		at += run(residency, at, pages, false);
+		length = run(residency, at, pages, true);
+	}
+	if (at < pages)
+		*direct = at * KCOPYD_PAGE_BYTES;
+	return 0;
+}
+
+int64_t page_cache_read(struct page_cache *cache, const struct lane_request *request, uint64_t bytes)
+{
+	const struct block_device *bdev = cache->bdev;
+	uint64_t start = request->offset + request->done, moved, past;
+	struct iovec iov = { request->buffer + request->done, bytes };
+	ssize_t ret = preadv2(bdev->buffered_fd, &iov, 1, (off_t)start, RWF_NOWAIT);
+
+	if (ret <= 0) {
+		cache->misses++;
+		return 0;
+	}
+	moved = (uint64_t)ret;
+	if (moved == bytes || start + moved >= bdev->bytes)
+		return ret;
+	/* Somebody was faster to drop it. */
+	cache->misses++;
+	past = (start + moved) % KCOPYD_PAGE_BYTES;
+	return past < moved ? (int64_t)(moved - past) : 0;
+}
+
+/* -- the engine ---------------------------------------------------------------------------------- */
 
 int lane_sync_create(struct block_device *bdev, void **engine)
 {

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -437,6 +438,38 @@ static void a_file_is_itself_by_every_name_and_beyond_its_end(void **state)
 	close(null);
 }
 
+static void several_regions_are_asked_for_at_once(void **state)
+{
+	char paths[2][32] = { "/tmp/kcopy.identity.XXXXXX", "/tmp/kcopy.identity.XXXXXX" };
+	struct io_region regions[4] = { { .count = 8 }, { .count = 8 }, { .bdev = NULL }, { .count = 0 } };
+	int fds[2] = { mkstemp(paths[0]), mkstemp(paths[1]) }, null = open("/dev/null", O_WRONLY);
+	uint64_t behind;
+	struct stat st;
+
+	(void)state;
+	assert_true(fds[0] >= 0 && fds[1] >= 0 && null >= 0);
+	assert_int_equal(kcopyd_device_open(paths[0], O_RDONLY, &regions[0].bdev), 0);
+	assert_int_equal(kcopyd_device_open(paths[1], O_RDONLY, &regions[1].bdev), 0);
+	regions[3].bdev = regions[1].bdev; /* an empty region has no sector in common with anything */
+	unlink(paths[0]);
+	unlink(paths[1]);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(kcopyd_regions_are_behind(regions, 4, fds[i], &behind), 0);
+		assert_int_equal(behind, 1u << i);
+		assert_int_equal(kcopyd_region_is_behind(&regions[0], fds[i]), i == 0);
+		assert_int_equal(fstat(fds[i], &st), 0);
+		assert_int_equal(kcopyd_device_is_on_file(regions[0].bdev, st.st_dev, st.st_ino), i == 0);
+		assert_false(kcopyd_device_is_on_file(regions[i].bdev, st.st_dev + 1, st.st_ino));
+	}
+	assert_int_equal(kcopyd_regions_are_behind(regions, 4, null, &behind), 0);
+	assert_int_equal(behind, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		kcopyd_device_close(regions[i].bdev);
+		close(fds[i]);
+	}
+	close(null);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +485,7 @@ int main(void)
 		cmocka_unit_test(random_stacks_overlap_where_a_model_of_every_sector_says),
 		cmocka_unit_test(random_stacks_with_opaque_devices_overlap_where_the_model_says),
 		cmocka_unit_test(a_file_is_itself_by_every_name_and_beyond_its_end),
+		cmocka_unit_test(several_regions_are_asked_for_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

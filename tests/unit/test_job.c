@@ -287,6 +287,30 @@ static void check_refused(struct world *world, int want, struct io_region from, 
 	check_refused(world, want, from, sizeof((struct io_region[]){ __VA_ARGS__ }) / sizeof(struct io_region), \
 		      (struct io_region[]){ __VA_ARGS__ })
 
+/* What was read together would be written together, and each side would wait for the other. */
+static void of_many_chunks_some_are_not_read_at_once(void **state)
+{
+	enum { FOUR_CHUNKS = 1024, SECTORS = 16 << 11 };
+	struct world *world = world_create(FOUR_CHUNKS, 1, 17 << 20);
+	struct outcome outcome = { 0 }, flush = { .world = world };
+	struct io_region dest = world_dest(world, 0, 0, 8);
+
+	(void)state;
+	script_add(world->source, holding(LANE_READ, 0, 0));
+	assert_int_equal(world_start(world, 0, SECTORS, 0, &outcome), 0);
+	script_wait_held(world->source, 3);
+	/* When this is through, the client has done what it can. */
+	assert_int_equal(kcopyd_flush(world->kc, 1, &dest, world_notify, &flush), 0);
+	world_wait(world, &flush);
+	script_let_go(world->source);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.read_err, 0);
+	assert_int_equal(outcome.write_err, 0);
+	assert_int_equal(world->source->most_in_flight, 3);
+	assert_true(world_is_same(world->source, 0, world->dests[0], 8));
+	world_destroy(world);
+}
+
 static void wrong_arguments_are_refused_and_nobody_is_called(void **state)
 {
 	struct world *world = world_create(PAGES, 2, DISK);
@@ -604,6 +628,7 @@ int main(void)
 		cmocka_unit_test(reads_run_ahead_while_one_destination_is_held_back),
 		cmocka_unit_test(the_whole_reserve_is_used_before_anybody_waits),
 		cmocka_unit_test(source_and_destinations_are_busy_at_once),
+		cmocka_unit_test(of_many_chunks_some_are_not_read_at_once),
 		cmocka_unit_test(wrong_arguments_are_refused_and_nobody_is_called),
 		cmocka_unit_test(overlaps_are_refused_and_neighbours_are_not),
 		cmocka_unit_test(a_client_without_pages_is_refused),

@@ -487,6 +487,34 @@ static void a_destination_that_is_dropped_gets_no_further_piece(void **state)
 	world_destroy(world);
 }
 
+/* Abandoned devices have all pages; what needs none is still under way, and the job ends after it. */
+static void a_hole_that_is_under_way_when_no_pages_are_left_is_waited_for(void **state)
+{
+	struct world *world = files(PAGES, 2);
+	struct outcome outcome = { 0 };
+
+	(void)state;
+	clear(world, 2 * CHUNK, 2 * CHUNK);
+	script_add(world->dests[0], holding(LANE_WRITE, 0, 0));
+	script_add(world->dests[1], holding(LANE_ZERO, 0, 0));
+	assert_int_equal(world_start(world, START, COUNT, SPARSE | DROP, &outcome), 0);
+	script_wait_held(world->dests[0], 2);
+	script_wait_done(world->dests[1], 2);
+	kcopyd_device_abandon(world->dests[0]->bdev);
+	script_wait_held(world->dests[1], 1);
+	script_let_go(world->dests[1]);
+	world_wait(world, &outcome);
+	assert_int_equal(outcome.read_err, 0);
+	assert_int_equal(outcome.write_err, 3);
+	assert_int_equal(world_contiguous(world, &outcome, 1), 4 * CHUNK);
+	assert_copied(world, 1, 0, 4 * CHUNK);
+	for (unsigned int i = 0; i < world->num_told; i++)
+		if (world->told[i].kind == TOLD_ERROR && world->told[i].dest == 1)
+			assert_int_equal(world->told[i].contiguous, 4 * CHUNK); /* and nothing is written after it */
+	assert_contiguous_exact(world, &outcome);
+	world_destroy(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,6 +538,7 @@ int main(void)
 		cmocka_unit_test(a_bad_sector_in_a_hole_is_told_exactly),
 		cmocka_unit_test(a_destination_that_is_abandoned_while_it_zeroes_is_dropped),
 		cmocka_unit_test(a_destination_that_is_dropped_gets_no_further_piece),
+		cmocka_unit_test(a_hole_that_is_under_way_when_no_pages_are_left_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
