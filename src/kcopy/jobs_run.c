@@ -68,7 +68,7 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 {
 	struct line *line = context;
 	struct jobs *jobs = line->owner;
-	bool is_enough;
+	bool is_first;
 
 	line->has_read_error = read_err > 0;
 	line->is_cancelled = read_err < 0;
@@ -78,12 +78,11 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 		kcopyd_client_cancel(jobs->client);
 	}
 	pthread_mutex_lock(&jobs->lock);
+	is_first = !jobs->done;
 	line->next = jobs->done;
 	jobs->done = line;
-	jobs->num_done++;
-	is_enough = jobs->num_done == jobs->ring_at || (jobs->num_done == jobs->num_running && jobs->ring_at > 0);
 	pthread_mutex_unlock(&jobs->lock);
-	if (is_enough)
+	if (is_first)
 		jobs_ring(jobs);
 }
 
@@ -94,9 +93,6 @@ static void take_done(struct jobs *jobs)
 	pthread_mutex_lock(&jobs->lock);
 	line = jobs->done;
 	jobs->done = NULL;
-	jobs->num_running -= jobs->num_done;
-	jobs->num_done = 0;
-	jobs->ring_at = 0;
 	pthread_mutex_unlock(&jobs->lock);
 	for (; line; line = next) { /* in the order in which they ended */
 		next = line->next;
@@ -158,13 +154,6 @@ static bool has_room(const struct jobs *jobs)
 	       jobs->written.num_operands + jobs->flushing.num_operands < MAX_OPERANDS;
 }
 
-static void count_running(struct jobs *jobs, int change)
-{
-	pthread_mutex_lock(&jobs->lock);
-	jobs->num_running += (unsigned int)change;
-	pthread_mutex_unlock(&jobs->lock);
-}
-
 /* @line goes to the engine, unless it has to wait: false. */
 static bool start_line(struct jobs *jobs, struct line *line)
 {
@@ -180,11 +169,9 @@ static bool start_line(struct jobs *jobs, struct line *line)
 		report_flags |= REPORT_KEEPING;
 	line->owner = jobs;
 	jobs->in_flight[jobs->num_in_flight++] = line;
-	count_running(jobs, 1);
 	jobs_set_context(jobs, line->number);
 	if (line_start(jobs->pool, line, jobs->client, copy_flags(options), report_flags, line_done)) {
 		jobs->num_in_flight--;
-		count_running(jobs, -1);
 		refuse(jobs, line->number, line, line->guard.num_dests);
 	} else {
 		jobs->num_started++;

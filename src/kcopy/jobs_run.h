@@ -52,9 +52,7 @@ struct jobs {
 	int done_fd; /* an eventfd: something is in done, or a flush has ended */
 	pthread_mutex_t lock;
 	bool has_lock;
-	struct line *done; /* guarded by lock, as are the next: have ended, the last one first ... */
-	unsigned int num_done, num_running;
-	unsigned int ring_at; /* ... and so many are worth waking the main thread, or all that there are */
+	struct line *done; /* guarded by lock: have ended, the last one first */
 	struct line *in_flight[JOBS_IN_FLIGHT];
 	unsigned int num_in_flight;
 	struct line *held; /* the next one: it has to wait for others */

@@ -11,9 +11,6 @@
 #include "log.h"
 #include "signals.h"
 
-/* The main thread is woken when so many have ended, or all. */
-#define RING_LINES 32u
-
 #define WARN_MS 10000u
 
 static void look_at_stalls(struct jobs *jobs)
@@ -44,19 +41,6 @@ static void cancel(struct jobs *jobs)
 		kcopyd_client_cancel(jobs->client);
 }
 
-/* Waking for each line would cost more than copying it; but who waits for a certain one is not to wait for others. */
-static bool has_enough(struct jobs *jobs)
-{
-	unsigned int at = jobs->held || jobs->held_text || jobs->is_at_end ? 1 : RING_LINES;
-	bool ret;
-
-	pthread_mutex_lock(&jobs->lock);
-	jobs->ring_at = at;
-	ret = jobs->num_done > 0 && (jobs->num_done >= at || jobs->num_done == jobs->num_running);
-	pthread_mutex_unlock(&jobs->lock);
-	return ret;
-}
-
 void jobs_wait(struct jobs *jobs, bool is_reading)
 {
 	struct pollfd fds[] = {
@@ -67,7 +51,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	};
 	uint64_t count;
 
-	if (poll(fds, 4, has_enough(jobs) ? 0 : PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, 4, PROGRESS_INTERVAL_MS) < 0)
 		fds[0].revents = 0;
 	if (fds[0].revents)
 		(void)!read(jobs->done_fd, &count, sizeof(count));
