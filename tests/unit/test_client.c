@@ -312,7 +312,7 @@ static void many_threads_may_start_jobs(void **state)
 
 static void a_client_without_an_observer_works(void **state)
 {
-	static const struct kcopyd_observer none = { NULL, NULL, NULL };
+	static const struct kcopyd_observer none = { .error = NULL };
 	struct world *world = world_create(PAGES, 2, DISK);
 	struct outcome outcome = { 0 }, again = { 0 };
 
