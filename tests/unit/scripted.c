@@ -21,6 +21,13 @@ uint64_t script_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+bool script_is_slow(void)
+{
+	const char *env = getenv("KCOPY_VALGRIND");
+
+	return env && *env;
+}
+
 uint64_t script_seed(void)
 {
 	const char *env = getenv("KCOPY_TEST_SEED");

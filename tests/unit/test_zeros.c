@@ -31,7 +31,7 @@ static char *allocate(size_t shift, size_t bytes, char **base)
 static void zeros_of_every_length_at_every_alignment_are_found(void **state)
 {
 	(void)state;
-	for (size_t shift = 0; shift < 32; shift++) {
+	for (size_t shift = 0; shift < 32; shift += script_is_slow() ? 5 : 1) {
 		for (size_t bytes = 0; bytes < 1100; bytes += bytes < 300 ? 1 : 7) {
 			char *base, *data = allocate(shift, bytes, &base);
 
@@ -46,7 +46,7 @@ static void a_single_bit_anywhere_is_seen(void **state)
 	static const size_t lengths[] = { 1, 2, 7, 8, 9, 63, 64, 65, 255, 256, 257, 511, 512, 777 };
 
 	(void)state;
-	for (size_t shift = 0; shift < 17; shift++) {
+	for (size_t shift = 0; shift < 17; shift += script_is_slow() ? 5 : 1) {
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 			char *base, *data = allocate(shift, lengths[i], &base);
 
@@ -71,7 +71,7 @@ static void a_single_byte_in_a_megabyte_is_seen(void **state)
 	assert_non_null(data);
 	assert_true(zeros_fill(data, bytes));
 	assert_int_equal(zeros_find(data, bytes, map), 256);
-	for (size_t at = 0; at < bytes; at += 509) {
+	for (size_t at = 0; at < bytes; at += script_is_slow() ? 8009 : 509) {
 		data[at] = 1;
 		assert_false(zeros_fill(data, bytes));
 		assert_int_equal(zeros_find(data, bytes, map), 255);
@@ -155,7 +155,7 @@ static void pieces_are_what_the_rules_say(void **state)
 	uint64_t seed = script_seed();
 
 	(void)state;
-	for (unsigned int round = 0; round < 20000; round++) {
+	for (unsigned int round = 0; round < (script_is_slow() ? 1000u : 20000u); round++) {
 		uint32_t bytes = (uint32_t)(1 + script_random(&seed) % (256 * 8)) * KCOPYD_SECTOR_BYTES;
 		uint64_t map[4] = { 0 }, offset = script_random(&seed) % 100000 * KCOPYD_SECTOR_BYTES;
 		struct zeros_rules rules = { .align = aligns[script_random(&seed) % 3] };
