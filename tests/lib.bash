@@ -285,13 +285,13 @@ everything() {
 	done
 	# shellcheck disable=SC2086
 	if is_swapping $loops; then
-		find "$scratch" -xdev -printf '%P %y %m %l\n' | grep -vE '^(out|err|before|[^ ]*\.losetup) ' | sort
+		find "$scratch" -xdev -printf '%P %y %m %l\n' | grep -avE '^(out|err|before|[^ ]*\.losetup) ' | LC_ALL=C sort
 		return
 	fi
 	find "$scratch" -xdev -type d -printf '%P %y %m\n' -o -printf '%P %y %m %s %T@ %l\n' |
-		grep -vE '^(out|err|before|[^ ]*\.nbd[a-z]*-log|[^ ]*\.losetup) ' | sort
+		grep -avE '^(out|err|before|[^ ]*\.nbd[a-z]*-log|[^ ]*\.losetup) ' | LC_ALL=C sort
 	find "$scratch" -xdev -type f -size -64M ! -name '*.nbd*' ! -name out ! -name err ! -name before -print0 |
-		sort -z | xargs -0r b2sum --
+		LC_ALL=C sort -z | xargs -0r b2sum --
 	# shellcheck disable=SC2086
 	[[ -z $loops ]] || b2sum $loops
 }
@@ -303,7 +303,7 @@ remember() {
 
 # assert_unchanged: nothing that there is has changed, nothing is new, nothing is gone.
 assert_unchanged() {
-	diff "$scratch/before" <(everything) || fail 'it changed something'
+	diff -a "$scratch/before" <(everything) || fail 'it changed something'
 }
 
 # assert_refused PATTERN...: status 128, each of them was said, and nothing that remember saw has changed.
