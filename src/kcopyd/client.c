@@ -24,6 +24,8 @@
 #include "throttle.h"
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
+/* A round's requests are submitted together, but nothing large waits for the rest of the round. */
+#define OUTGOING_BYTES ((uint64_t)256 << 10)
 #define RETRIES 2u
 #define RETRY_MS 100u
 #define NS_PER_MS UINT64_C(1000000)
@@ -63,6 +65,8 @@ struct kcopyd_client {
 	struct list_head running;  /* only chunks in flight to wait for */
 	struct list_head finished; /* to be called back */
 	struct list_head timers;   /* waits of jobs, the first to end first */
+	struct list_head outgoing; /* requests for lanes */
+	uint64_t outgoing_bytes;
 	struct throttle throttle;
 	uint64_t throttled_ns; /* when it is to be asked again; UINT64_MAX: at any time, or nobody waits for it */
 };
@@ -89,6 +93,35 @@ static void requeue_in_place(struct kcopyd_client *kc, struct job *job, bool was
 {
 	if (!was_waiting || job_is_finished(job) || !job_can_start(job))
 		requeue(kc, job);
+}
+
+/* To their lanes, those of a lane at once: whoever has to be woken for it has to be once. */
+static void send_outgoing(struct kcopyd_client *kc)
+{
+	kc->outgoing_bytes = 0;
+	while (!list_is_empty(&kc->outgoing)) {
+		struct lane *lane = job_lane_of_request(list_first(&kc->outgoing, struct lane_request, node));
+		struct list_head same, *pos, *next;
+
+		list_init(&same);
+		for (pos = kc->outgoing.next; pos != &kc->outgoing; pos = next) {
+			next = pos->next;
+			if (job_lane_of_request(container_of(pos, struct lane_request, node)) == lane)
+				list_move_tail(pos, &same);
+		}
+		lane_submit(lane, &same);
+	}
+}
+
+/* A job's, see job_env. */
+static void submit(const struct job_env *env, struct lane_request *request, uint64_t bytes)
+{
+	struct kcopyd_client *kc = container_of(env, struct kcopyd_client, env);
+
+	list_add_tail(&request->node, &kc->outgoing);
+	kc->outgoing_bytes += bytes;
+	if (kc->outgoing_bytes >= OUTGOING_BYTES)
+		send_outgoing(kc);
 }
 
 static void process_completed(struct kcopyd_client *kc, struct list_head *completed)
@@ -380,23 +413,31 @@ static void *client_main(void *arg)
 			look_in_jobs(kc);
 		process_timers(kc);
 		start_chunks(kc);
+		send_outgoing(kc);
 		call_back(kc);
 	}
 }
 
-/* Any thread: records and queues. */
-static void request_complete(struct lane_request *request)
+/* Any thread: records and queues. The requests may be several clients'. */
+static void requests_complete(struct list_head *requests)
 {
-	struct kcopyd_client *kc;
-	bool was_waiting;
+	while (!list_is_empty(requests)) {
+		const struct job_env *env = job_env_of_request(list_first(requests, struct lane_request, node));
+		struct kcopyd_client *kc = container_of(env, struct kcopyd_client, env);
+		struct list_head same, *pos, *next;
 
-	kc = container_of(job_env_of_request(request), struct kcopyd_client, env);
-	pthread_mutex_lock(&kc->lock);
-	list_add_tail(&request->node, &kc->completed);
-	was_waiting = kc->is_waiting;
-	if (was_waiting)
-		pthread_cond_signal(&kc->work);
-	pthread_mutex_unlock(&kc->lock);
+		list_init(&same);
+		for (pos = requests->next; pos != requests; pos = next) {
+			next = pos->next;
+			if (job_env_of_request(container_of(pos, struct lane_request, node)) == env)
+				list_move_tail(pos, &same);
+		}
+		pthread_mutex_lock(&kc->lock);
+		list_splice_tail(&same, &kc->completed);
+		if (kc->is_waiting)
+			pthread_cond_signal(&kc->work);
+		pthread_mutex_unlock(&kc->lock);
+	}
 }
 
 /* -- create, destroy ----------------------------------------------------------------------------- */
@@ -435,7 +476,8 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.most_reading = find_most_reading(num_pages, kc->env.chunk_pages);
 	kc->env.retries = RETRIES;
 	kc->env.retry_ms = RETRY_MS;
-	kc->env.complete = request_complete;
+	kc->env.complete = requests_complete;
+	kc->env.submit = submit;
 	kc->env.wait = start_timer;
 	kc->env.throttle = &kc->throttle;
 	throttle_init(&kc->throttle, now_ns);
@@ -448,6 +490,7 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	list_init(&kc->running);
 	list_init(&kc->finished);
 	list_init(&kc->timers);
+	list_init(&kc->outgoing);
 	pthread_mutex_init(&kc->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -148,6 +148,13 @@ const struct job_env *job_env_of_request(const struct lane_request *request)
 	return container_of(request, const struct chunk_request, lane)->chunk->job->env;
 }
 
+struct lane *job_lane_of_request(const struct lane_request *request)
+{
+	const struct chunk_request *of = container_of(request, const struct chunk_request, lane);
+
+	return job_region(of->chunk->job, of->operand)->bdev->lane;
+}
+
 /* That somebody was to have who was not left behind; if all were, that anybody was. */
 static bool has_unread(const struct job *job)
 {

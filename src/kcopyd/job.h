@@ -38,7 +38,9 @@ struct job_env {
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
 	const struct kcopyd_observer *observer;
 	void *observer_context;
-	void (*complete)(struct lane_request *request); /* of every request, on its lane's thread */
+	void (*complete)(struct list_head *requests); /* of every request, on its lane's thread */
+	/* To be submitted: a transfer of @bytes. Soon, with others of its lane. Client's thread. */
+	void (*submit)(const struct job_env *env, struct lane_request *request, uint64_t bytes);
 	/* Starts @timer, for job_timer_due() to be called. Client's thread. */
 	void (*wait)(const struct job_env *env, struct job_timer *timer, unsigned int ms);
 };
@@ -67,6 +69,9 @@ struct job *job_of_timer(struct job_timer *timer);
 
 /* From any thread. */
 const struct job_env *job_env_of_request(const struct lane_request *request);
+
+/* Of the device that it is for. */
+struct lane *job_lane_of_request(const struct lane_request *request);
 
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);

@@ -175,9 +175,8 @@ static inline bool job_has_abandoned(const struct job *job, unsigned int operand
 /* Behind this nothing more is written to the destination; if the job's flags, or no other one, want that it ends. */
 void job_drop_dest(struct job *job, unsigned int dest);
 
-/* Puts @bytes from byte @start of the chunk on @bdev's lane. */
-void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint64_t bytes);
+/* Puts @bytes from byte @start of the chunk on its operand's lane. */
+void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t start, uint64_t bytes);
 
 /* Starts to be under way, at its place among the others: several streams read at different ones. */
 void job_put_in_flight(struct job *job, struct chunk *chunk);

@@ -17,7 +17,7 @@ void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 	request->lane.op = LANE_READ;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
 	throttle_read(job->env->throttle, bytes);
-	chunk_submit(chunk, request, job->from.bdev, start, bytes);
+	chunk_submit(chunk, request, start, bytes);
 }
 
 /*

@@ -33,7 +33,7 @@ void job_ask_extent(struct job *job, struct stream *stream, struct chunk *chunk)
 	idle_begin(&job->idles[job->num_dests]);
 	request->lane.op = LANE_EXTENT;
 	request->lane.offset = (job->from.sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
-	chunk_submit(chunk, request, job->from.bdev, 0, (stream->end - stream->next) * KCOPYD_SECTOR_BYTES);
+	chunk_submit(chunk, request, 0, (stream->end - stream->next) * KCOPYD_SECTOR_BYTES);
 }
 
 /* What a chunk may begin and end at, in sectors. */
@@ -155,7 +155,7 @@ bool chunk_write_next(struct chunk *chunk, unsigned int dest)
 		request->piece = bytes;
 		request->lane.op = is_zero ? LANE_ZERO : LANE_WRITE;
 		request->lane.offset = dest_byte(chunk, dest, 0);
-		chunk_submit(chunk, request, chunk->job->dests[dest].bdev, start, bytes);
+		chunk_submit(chunk, request, start, bytes);
 		return true;
 	}
 	return false;

@@ -80,10 +80,9 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 		job->limit[dest] = upto;
 }
 
-void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct block_device *bdev, uint32_t start,
-		  uint64_t bytes)
+void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t start, uint64_t bytes)
 {
-	struct list_head one;
+	const struct job_env *env = chunk->job->env;
 	bool has_buffer;
 
 	request->lane.offset += start;
@@ -98,10 +97,8 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, struct blo
 	request->lane.is_written = false;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
-	throttle_io_begin(chunk->job->env->throttle);
-	list_init(&one);
-	list_add_tail(&request->lane.node, &one);
-	lane_submit(bdev->lane, &one);
+	throttle_io_begin(env->throttle);
+	env->submit(env, &request->lane, bytes);
 }
 
 void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, uint32_t bytes)
@@ -111,7 +108,7 @@ void chunk_write_range(struct chunk *chunk, unsigned int dest, uint32_t start, u
 
 	request->lane.op = chunk->buffer ? LANE_WRITE : LANE_ZERO;
 	request->lane.offset = (job->dests[dest].sector + chunk->offset) * KCOPYD_SECTOR_BYTES;
-	chunk_submit(chunk, request, job->dests[dest].bdev, start, bytes);
+	chunk_submit(chunk, request, start, bytes);
 }
 
 static void flush(struct chunk *chunk, unsigned int dest)
@@ -120,7 +117,7 @@ static void flush(struct chunk *chunk, unsigned int dest)
 
 	request->lane.op = LANE_FLUSH;
 	request->lane.offset = 0;
-	chunk_submit(chunk, request, chunk->job->dests[dest].bdev, 0, 0);
+	chunk_submit(chunk, request, 0, 0);
 }
 
 static void write_to(struct chunk *chunk, unsigned int dest)

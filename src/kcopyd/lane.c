@@ -15,7 +15,7 @@
 #include "lane_aio.h"
 #include "lane_sync.h"
 
-#define BATCH 32u
+#define BATCH LANE_AIO_DEPTH
 /*
  * A request that only ever hears "try again" is tried so often, with a pause when nothing else is in flight to wait
  * for: some seconds altogether, then it is an error. Without a bound it would be a hang.
@@ -48,6 +48,7 @@ struct lane {
 	unsigned int in_flight;	  /* with the engine */
 	uint64_t in_flight_bytes; /* the same */
 	bool is_stalled;	  /* the engine took nothing: wait for a completion before asking again */
+	struct list_head done;	  /* finished, to be told to their owners */
 };
 
 /* The coarse clock costs no more than a load from memory, and is exact enough for seconds. */
@@ -59,30 +60,46 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Back to its owner, who may free it at once. */
-static void give_back(struct lane *lane, struct lane_request *request, int error)
+static void end_request(struct lane *lane, struct lane_request *request, int error)
 {
 	atomic_fetch_sub(&lane->outstanding[request->op], 1);
 	request->error = error;
-	request->complete(request);
 }
 
+/* Back to their owners, who may free them at once. */
+static void give_back(struct list_head *requests)
+{
+	while (!list_is_empty(requests)) {
+		void (*complete)(struct list_head *) = list_first(requests, struct lane_request, node)->complete;
+		struct list_head same, *pos, *next;
+
+		list_init(&same);
+		for (pos = requests->next; pos != requests; pos = next) {
+			next = pos->next;
+			if (container_of(pos, struct lane_request, node)->complete == complete)
+				list_move_tail(pos, &same);
+		}
+		complete(&same);
+	}
+}
+
+/* On the lane's thread: told with the others of its batch. */
 static void finish(struct lane *lane, struct lane_request *request, int error)
 {
 	/* First, so that what is submitted next to an idle lane, and not this, begins a new wait. */
 	atomic_store(&lane->moved_ms, now_ms());
-	give_back(lane, request, error);
+	end_request(lane, request, error);
+	list_add_tail(&request->node, &lane->done);
 }
 
 /* The device did not do these, and never will. */
-static void give_back_all(struct lane *lane, struct list_head *requests)
+static void give_up(struct lane *lane, struct list_head *requests)
 {
-	while (!list_is_empty(requests)) {
-		struct lane_request *request = list_first(requests, struct lane_request, node);
+	struct list_head *pos;
 
-		list_del(&request->node);
-		give_back(lane, request, -ETIMEDOUT);
-	}
+	list_for_each (pos, requests)
+		end_request(lane, container_of(pos, struct lane_request, node), -ETIMEDOUT);
+	give_back(requests);
 }
 
 /* To be given to the engine (again): behind the others, or in front of them all. */
@@ -95,8 +112,10 @@ static void put_back(struct lane *lane, struct lane_request *request, bool is_fi
 	if (!is_abandoned)
 		list_add_tail(&request->node, is_first ? lane->queue.next : &lane->queue);
 	pthread_mutex_unlock(&lane->lock);
-	if (is_abandoned)
-		give_back(lane, request, -ETIMEDOUT);
+	if (!is_abandoned)
+		return;
+	end_request(lane, request, -ETIMEDOUT);
+	list_add_tail(&request->node, &lane->done);
 }
 
 /* An attempt moved nothing, and that was not the device's last word. */
@@ -223,6 +242,7 @@ static void submit_pending(struct lane *lane)
 		lane->in_flight += taken;
 		while (count > first)
 			put_back(lane, batch[--count], true);
+		give_back(&lane->done); /* what could not be started does not wait for what may hang */
 	}
 }
 
@@ -269,6 +289,7 @@ static void *lane_main(void *arg)
 		count = lane->in_flight > 0 || is_idle ? lane->ops->reap(lane->engine, events, BATCH, timeout_ms) : 0;
 		for (int i = 0; i < count; i++)
 			settle(lane, &events[i]);
+		give_back(&lane->done);
 	}
 	then = lane->then;
 	then_arg = lane->then_arg;
@@ -305,6 +326,7 @@ int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int de
 	lane->depth = depth;
 	lane->read_end = read_end;
 	list_init(&lane->queue);
+	list_init(&lane->done);
 	atomic_init(&lane->most_bytes, UINT64_MAX);
 	pthread_mutex_init(&lane->lock, NULL);
 	ret = start_thread(lane);
@@ -382,7 +404,7 @@ void lane_submit(struct lane *lane, struct list_head *requests)
 	pthread_mutex_unlock(&lane->lock);
 	wake(lane, was_sleeping);
 	/* Only if it was abandoned there are some left here. */
-	give_back_all(lane, requests);
+	give_up(lane, requests);
 }
 
 void lane_destroy(struct lane *lane)
@@ -419,7 +441,7 @@ void lane_abandon(struct lane *lane)
 	atomic_store(&lane->is_abandoned, true);
 	list_splice_tail(&lane->queue, &taken_back);
 	pthread_mutex_unlock(&lane->lock);
-	give_back_all(lane, &taken_back);
+	give_up(lane, &taken_back);
 }
 
 bool lane_is_abandoned(const struct lane *lane)

@@ -22,9 +22,9 @@ struct block_device;
 enum lane_op { LANE_READ, LANE_WRITE, LANE_ZERO, LANE_FLUSH, LANE_EXTENT };
 #define LANE_OPS 5u
 
-/* Owned by whoever submits it; the lane's from lane_submit() until complete() is called. So is its buffer's memory. */
+/* Owned by whoever submits it; the lane's from lane_submit() until complete() has it. So is its buffer's memory. */
 struct lane_request {
-	struct list_head node; /* the lane's queue; free for the owner's use after complete() */
+	struct list_head node; /* the lane's queue; the owner's once complete() has it */
 	enum lane_op op;
 	uint64_t offset;     /* bytes from the device's start */
 	uint64_t bytes;	     /* 0 for a flush */
@@ -35,8 +35,12 @@ struct lane_request {
 	uint64_t data_end;   /* an extent request: data up to this one */
 	bool is_written;     /* a zero request: zeros were sent */
 	unsigned int stalls; /* the lane's: attempts in a row that moved nothing */
-	/* On the lane's thread, or that of whoever submits to or abandons a lane: records and queues, nothing else. */
-	void (*complete)(struct lane_request *request);
+	/*
+	 * Takes all of @requests (by their nodes), which have this function: what finished together, since waking somebody for
+	 * each of them costs more than a small transfer. On the lane's thread, or that of whoever submits to or abandons a
+	 * lane: records and queues, nothing else.
+	 */
+	void (*complete)(struct list_head *requests);
 };
 
 /* What an engine says of one attempt: bytes moved from offset + done on (0 for a flush), or -errno. */

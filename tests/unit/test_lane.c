@@ -31,18 +31,36 @@ struct ask {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned int num_finished;
+static unsigned int num_batches;
 static char buffer[DISK];
 static char page_buffer[4096] __attribute__((aligned(4096)));
 
-static void complete(struct lane_request *request)
+static void complete(struct list_head *requests)
 {
-	struct ask *ask = container_of(request, struct ask, request);
-
 	pthread_mutex_lock(&lock);
-	ask->finished = ++num_finished;
-	ask->calls++;
+	num_batches++;
+	while (!list_is_empty(requests)) {
+		struct ask *ask = container_of(requests->next, struct ask, request.node);
+
+		list_del(&ask->request.node);
+		ask->finished = ++num_finished;
+		ask->calls++;
+	}
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&lock);
+}
+
+static unsigned int num_others;
+
+static void complete_other(struct list_head *requests)
+{
+	struct list_head *pos;
+
+	pthread_mutex_lock(&lock);
+	list_for_each (pos, requests)
+		num_others++;
+	pthread_mutex_unlock(&lock);
+	complete(requests);
 }
 
 static struct ask make(enum lane_op op, uint64_t offset, uint64_t bytes)
@@ -102,6 +120,8 @@ static struct fixture open_lane(void)
 	script_fill(f.script, 7);
 	memset(buffer, 'b', sizeof(buffer));
 	num_finished = 0;
+	num_batches = 0;
+	num_others = 0;
 	assert_int_equal(lane_create(&script_ops, f.script, DEPTH, DISK, &f.lane), 0);
 	return f;
 }
@@ -420,6 +440,30 @@ static void a_lane_that_waits_for_its_device_takes_new_requests(void **state)
 	script_let_go(f.script);
 	wait_finished(&held, 1);
 	assert_done(&held);
+	close_lane(&f);
+}
+
+/* Waking the owner of each costs more than a small transfer. */
+static void what_finishes_together_comes_back_together(void **state)
+{
+	struct fixture f = open_lane();
+	struct ask asks[4];
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < 4; i++)
+		asks[i] = make(LANE_READ, i * 4096, 4096);
+	asks[1].request.complete = complete_other;
+	asks[2].request.complete = complete_other;
+	script_add(f.script, (struct script_rule){ .what = SCRIPT_HOLD, .op = SCRIPT_ANY });
+	submit(f.lane, asks, 4);
+	script_wait_held(f.script, 4);
+	script_let_go(f.script);
+	wait_finished(asks, 4);
+	for (i = 0; i < 4; i++)
+		assert_done(&asks[i]);
+	assert_int_equal(num_batches, 2); /* one for each function */
+	assert_int_equal(num_others, 2);
 	close_lane(&f);
 }
 
@@ -754,6 +798,7 @@ int main(void)
 		cmocka_unit_test(requests_are_started_in_order_and_no_more_than_depth_at_once),
 		cmocka_unit_test(requests_come_back_in_the_order_the_device_finishes_them),
 		cmocka_unit_test(a_lane_that_waits_for_its_device_takes_new_requests),
+		cmocka_unit_test(what_finishes_together_comes_back_together),
 		cmocka_unit_test(the_last_sector_of_an_odd_file_is_filled_with_zeros),
 		cmocka_unit_test(a_file_that_has_become_shorter_is_an_error_and_not_zeros),
 		cmocka_unit_test(nothing_is_read_as_zeros_behind_the_last_sector),
