@@ -22,6 +22,7 @@
 #include "list.h"
 #include "pages.h"
 #include "throttle.h"
+#include "tune.h"
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
 /* A round's requests are submitted together, but nothing large waits for the rest of the round. */
@@ -68,6 +69,7 @@ struct kcopyd_client {
 	struct list_head outgoing; /* requests for lanes */
 	uint64_t outgoing_bytes;
 	struct throttle throttle;
+	struct tune tune;
 	uint64_t throttled_ns; /* when it is to be asked again; UINT64_MAX: at any time, or nobody waits for it */
 };
 
@@ -451,12 +453,6 @@ static unsigned int find_chunk_pages(unsigned int num_pages)
 	return pages > 0 ? pages : 1;
 }
 
-/* See has_turn_to_read(). Of few chunks, none is kept from being read. */
-static unsigned int find_most_reading(unsigned int num_pages, unsigned int chunk_pages)
-{
-	return num_pages / chunk_pages < 4 ? num_pages : num_pages - num_pages / 4;
-}
-
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 {
 	struct kcopyd_client *kc = calloc(1, sizeof(*kc));
@@ -473,7 +469,7 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.num_pages = num_pages;
 	kc->env.chunk_pages = find_chunk_pages(num_pages);
 	kc->env.reading = &kc->reading;
-	kc->env.most_reading = find_most_reading(num_pages, kc->env.chunk_pages);
+	kc->env.tune = &kc->tune;
 	kc->env.retries = RETRIES;
 	kc->env.retry_ms = RETRY_MS;
 	kc->env.complete = requests_complete;
@@ -481,6 +477,7 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.wait = start_timer;
 	kc->env.throttle = &kc->throttle;
 	throttle_init(&kc->throttle, now_ns);
+	tune_init(&kc->tune, num_pages, now_ns);
 	kc->throttled_ns = UINT64_MAX;
 	kc->percent = THROTTLE_NONE;
 	list_init(&kc->incoming);
@@ -612,6 +609,9 @@ void client_look_in_all(void)
 void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
 {
 	kc->env.max_lag = bytes;
+	/* Who says how much it may be needs all that it takes. */
+	if (bytes > 0 && bytes != KCOPYD_LAG_AUTO)
+		tune_off(&kc->tune);
 }
 
 void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)

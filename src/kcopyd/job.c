@@ -8,6 +8,7 @@
 #include "job_chunk.h"
 #include "pages.h"
 #include "throttle.h"
+#include "tune.h"
 
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 /* Zeroing moves no data: larger pieces, fewer calls, and still short enough to be cancelled between two. */
@@ -295,7 +296,7 @@ void job_go_on(struct job *job)
 static void attempt_done(struct job *job, struct chunk_request *done)
 {
 	struct chunk *chunk = done->chunk;
-	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->most_behind > 0;
+	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->lag > 0;
 
 	if (done->operand == job->num_dests)
 		idle_end(&job->idles[job->num_dests]);
@@ -322,7 +323,7 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 	}
 	if (may_wait || job->num_failed > 0)
 		job_go_on(job);
-	if (job->most_behind > 0)
+	if (job->lag > 0)
 		job_split_streams(job);
 }
 
@@ -428,7 +429,12 @@ bool job_take_orphan(struct lane_request *request)
  */
 static bool has_turn_to_read(const struct job *job, unsigned int pages)
 {
-	return *job->env->reading == 0 || *job->env->reading + pages <= job->env->most_reading;
+	unsigned int most = job->env->tune->shape.pages;
+
+	/* Of few chunks, none is kept from being read. */
+	if (most / job->env->chunk_pages >= 4)
+		most -= most / 4;
+	return *job->env->reading == 0 || *job->env->reading + pages <= most;
 }
 
 /* Pages for the next chunk, in sectors; 0: not now. */
@@ -438,6 +444,8 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 
 	want = (unsigned int)((most + PAGE_SECTORS - 1) / PAGE_SECTORS);
 	if (!has_turn_to_read(job, want))
+		return 0;
+	if (pages_taken(job->env->pages) > 0 && pages_taken(job->env->pages) + want > job->env->tune->shape.pages)
 		return 0;
 	/*
 	 * A job that has chunks in flight waits for a whole run: it will come. One that has none takes what there is, so that

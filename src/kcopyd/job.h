@@ -31,8 +31,8 @@ struct job_env {
 	struct throttle *throttle; /* borrowed: learns what is read and what is in flight */
 	unsigned int num_pages;	   /* in the reserve */
 	unsigned int chunk_pages;  /* a chunk's, at most */
-	unsigned int *reading; /* borrowed: pages of chunks that are read, the client's thread's; and how many ... */
-	unsigned int most_reading; /* ... of them there are at the most, if it is more than one chunk */
+	struct tune *tune;	   /* borrowed: how many of them are in use at a time */
+	unsigned int *reading;	   /* borrowed: pages of chunks that are read, the client's thread's */
 	unsigned int retries;	   /* further tries before a place is called bad */
 	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */

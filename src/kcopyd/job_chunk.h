@@ -119,11 +119,10 @@ struct job {
 	struct stream *streams; /* room for num_dests */
 	unsigned int num_streams;
 	struct stream *stream_of[KCOPYD_MAX_DESTS];
-	unsigned int most_behind;		    /* chunks: who is further behind is split off; 0: nobody is */
+	unsigned int lag;			    /* chunks: who is further behind is split off; 0: nobody is */
 	unsigned int num_writing[KCOPYD_MAX_DESTS]; /* chunks that each destination has to write */
 	struct job_timer watch;			    /* looks again, when it is known whether that is idle: */
 	struct idle *idles;			    /* by operand, if they decide whether somebody is split off */
-	unsigned int most_writing;		    /* chunks that a destination is given to write at a time */
 
 	bool is_ended; /* by an error: nothing new is started, read or written */
 	bool is_cancelled;

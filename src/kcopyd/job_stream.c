@@ -7,10 +7,12 @@
 #include "job_chunk.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <time.h>
 
 #include "kcopyd.h"
 #include "throttle.h"
+#include "tune.h"
 
 /* A stream that others run ahead of has so many chunks at the least: one is read while another is written. */
 #define STREAM_CHUNKS 2u
@@ -32,10 +34,27 @@ static bool has_several(uint32_t dests)
 	return dests & (dests - 1);
 }
 
-/* Of its reserve; as if there were no other jobs. */
+/* Of what of the reserve is in use at a time; as if there were no other jobs. */
 static unsigned int reserve_chunks(const struct job *job)
 {
-	return job->env->num_pages / job->env->chunk_pages;
+	return job->env->tune->shape.pages / job->env->chunk_pages;
+}
+
+/* Chunks: who is further behind is split off. */
+static unsigned int most_behind(const struct job *job)
+{
+	unsigned int most = reserve_chunks(job) / 2;
+
+	return job->lag < most ? job->lag : most;
+}
+
+/*
+ * Chunks that a destination is given to write at a time. If nobody asked for it, that must cost nothing where nobody is
+ * slow: only what the others need to go on is kept from one that hangs.
+ */
+static unsigned int most_writing(const struct job *job)
+{
+	return job->env->max_lag == KCOPYD_LAG_AUTO ? reserve_chunks(job) - STREAM_CHUNKS : most_behind(job);
 }
 
 static void init_stream(const struct job *job, struct stream *stream, uint32_t dests, sector_t next, sector_t end)
@@ -50,7 +69,6 @@ static void init_stream(const struct job *job, struct stream *stream, uint32_t d
 
 void job_init_streams(struct job *job, struct stream *streams)
 {
-	unsigned int most = reserve_chunks(job) / 2;
 	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
 
 	init_stream(job, &streams[0], job_dest_mask(job), 0, job->count);
@@ -61,17 +79,13 @@ void job_init_streams(struct job *job, struct stream *streams)
 	for (unsigned int i = 0; i < job->num_dests; i++)
 		job->stream_of[i] = &streams[0];
 	/* With IGNORE_ERROR a failing source is read to its end, which takes long enough once. */
-	if (job->env->max_lag == 0 || !job_ends_at_read_errors(job) || job->num_dests == 1 || 2 * most < FEWEST_CHUNKS)
+	if (job->env->max_lag == 0 || !job_ends_at_read_errors(job) || job->num_dests == 1 ||
+	    reserve_chunks(job) < FEWEST_CHUNKS)
 		return;
-	job->most_behind = lag < most ? (unsigned int)lag : most;
-	if (job->most_behind < STREAM_CHUNKS)
-		job->most_behind = STREAM_CHUNKS;
-	job->most_writing = job->most_behind;
-	if (job->env->max_lag != KCOPYD_LAG_AUTO)
-		return;
-	/* It must cost nothing where nobody is slow: only what the others need to go on is kept from one that hangs. */
-	job->most_writing = reserve_chunks(job) - STREAM_CHUNKS;
-	for (unsigned int i = 0; i <= job->num_dests; i++)
+	job->lag = lag < UINT_MAX ? (unsigned int)lag : UINT_MAX;
+	if (job->lag < STREAM_CHUNKS)
+		job->lag = STREAM_CHUNKS;
+	for (unsigned int i = 0; i <= job->num_dests && job->env->max_lag == KCOPYD_LAG_AUTO; i++)
 		job->idles[i].is_wanted = true;
 }
 
@@ -159,14 +173,14 @@ void chunk_end_source(const struct chunk *chunk)
 
 static bool is_full(const struct job *job, unsigned int dest)
 {
-	return job->num_writing[dest] >= job->most_writing && has_several(live_dests(job, job->stream_of[dest]));
+	return job->num_writing[dest] >= most_writing(job) && has_several(live_dests(job, job->stream_of[dest]));
 }
 
 uint32_t job_full_dests(const struct job *job)
 {
 	uint32_t full = 0;
 
-	for (unsigned int dest = 0; job->most_behind > 0 && dest < job->num_dests; dest++)
+	for (unsigned int dest = 0; job->lag > 0 && dest < job->num_dests; dest++)
 		full |= (uint32_t)is_full(job, dest) << dest;
 	return full;
 }
@@ -247,7 +261,7 @@ static unsigned int find_laggard(const struct job *job, sector_t *from)
 {
 	const struct stream *stream = &job->streams[0];
 	uint32_t live = live_dests(job, stream);
-	unsigned int behind[KCOPYD_MAX_DESTS] = { 0 };
+	unsigned int behind[KCOPYD_MAX_DESTS] = { 0 }, most = most_behind(job);
 	struct list_head *pos;
 
 	list_for_each (pos, &job->in_flight) {
@@ -256,7 +270,7 @@ static unsigned int find_laggard(const struct job *job, sector_t *from)
 		bool is_written = chunk->stream == stream && (chunk->dests & live & ~unsettled);
 
 		for (unsigned int dest = 0; dest < job->num_dests && unsettled; dest++) {
-			if (!(unsettled >> dest & 1) || ++behind[dest] <= job->most_behind)
+			if (!(unsettled >> dest & 1) || ++behind[dest] <= most)
 				continue;
 			if (is_written) {
 				*from = find_not_handed(job, dest, pos);
@@ -275,7 +289,7 @@ static bool can_have_laggard(const struct job *job)
 	if (job->flags & KCOPYD_WRITE_SEQ)
 		return has_several(live);
 	for (unsigned int dest = 0; dest < job->num_dests; dest++)
-		behind |= (uint32_t)(job->num_writing[dest] >= job->most_behind) << dest;
+		behind |= (uint32_t)(job->num_writing[dest] >= most_behind(job)) << dest;
 	return (behind & live) != 0 && (behind & live) != live;
 }
 
@@ -308,6 +322,8 @@ static void split_off(struct job *job, unsigned int dest, sector_t from)
 	job->streams[0].dests &= ~bit;
 	job->stream_of[dest] = stream;
 	take_back(job, dest, from);
+	/* Each of them needs a share of its own from now on. */
+	tune_off(job->env->tune);
 	if (job->env->observer && job->env->observer->split_off)
 		job->env->observer->split_off(job->env->observer_context, job->context, dest);
 }

@@ -10,6 +10,7 @@
 
 #include "pages.h"
 #include "throttle.h"
+#include "tune.h"
 
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
@@ -172,8 +173,10 @@ void chunk_put(struct chunk *chunk)
 
 	if (--chunk->pending > 0 || chunk->unwritten)
 		return;
-	if (chunk->num_pages)
+	if (chunk->num_pages) {
 		pages_put(job->env->pages, chunk->first_page, chunk->num_pages);
+		tune_count(job->env->tune, (uint64_t)chunk->num_pages * KCOPYD_PAGE_BYTES);
+	}
 	chunk->state = CHUNK_FREE;
 	list_move_tail(&chunk->node, &job->free);
 }

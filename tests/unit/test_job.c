@@ -15,6 +15,7 @@
 
 #include "kcopyd.h"
 #include "scripted.h"
+#include "tune.h"
 #include "world.h"
 
 /* -- what goes well ------------------------------------------------------------------------------ */
@@ -224,14 +225,13 @@ static void reads_run_ahead_while_one_destination_is_held_back(void **state)
 	world_destroy(world);
 }
 
-/* With the default reserve: as many reads as there are chunks in it, though nothing was written yet. */
-static void the_whole_reserve_is_used_before_anybody_waits(void **state)
+/* As many reads as there are chunks, though nothing was written yet: in the reserve, or to begin with. */
+static void check_read_ahead(unsigned int num_pages)
 {
-	enum { CHUNKS = 4096 / 256 };
-	struct world *world = world_create(4096, 1, 64 << 20);
+	enum { CHUNKS = TUNE_FEW_PAGES / 256 };
+	struct world *world = world_create(num_pages, 1, 64 << 20);
 	struct outcome outcome = { 0 };
 
-	(void)state;
 	script_add(world->dests[0], holding(LANE_WRITE, 0, 0));
 	assert_int_equal(world_start(world, 0, 100000, 0, &outcome), 0);
 	script_wait_done(world->source, CHUNKS);
@@ -241,6 +241,19 @@ static void the_whole_reserve_is_used_before_anybody_waits(void **state)
 	world_wait(world, &outcome);
 	assert_int_equal(outcome.write_err, 0);
 	world_destroy(world);
+}
+
+static void the_whole_reserve_is_used_before_anybody_waits(void **state)
+{
+	(void)state;
+	check_read_ahead(TUNE_FEW_PAGES);
+}
+
+/* What more would be good for is found out later. */
+static void of_a_large_reserve_a_part_is_used_to_begin_with(void **state)
+{
+	(void)state;
+	check_read_ahead(2 * TUNE_FEW_PAGES);
 }
 
 static void source_and_destinations_are_busy_at_once(void **state)
@@ -627,6 +640,7 @@ int main(void)
 		cmocka_unit_test(a_zoned_destination_forces_write_seq),
 		cmocka_unit_test(reads_run_ahead_while_one_destination_is_held_back),
 		cmocka_unit_test(the_whole_reserve_is_used_before_anybody_waits),
+		cmocka_unit_test(of_a_large_reserve_a_part_is_used_to_begin_with),
 		cmocka_unit_test(source_and_destinations_are_busy_at_once),
 		cmocka_unit_test(of_many_chunks_some_are_not_read_at_once),
 		cmocka_unit_test(wrong_arguments_are_refused_and_nobody_is_called),

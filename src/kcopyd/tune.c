@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tune.h"
+
+#include "kcopyd.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S UINT64_C(1000000000)
+/* A rate is counted over so many times the bytes in use, and for so long at the least. */
+#define WINDOW_TURNS 3u
+#define WINDOW_NS (30 * NS_PER_MS)
+/* In percent. More pages have to be worth it; fewer must not cost anything. */
+#define GAIN 110u
+#define LOSS 97u
+/* So much more needs no second look. */
+#define LARGE_GAIN 150u
+#define FIRST_HOLD_NS (5 * NS_PER_S)
+#define LONGEST_HOLD_NS (60 * NS_PER_S)
+/* Bytes a second. One that moves a head between reading and writing copies less than that. */
+#define ROTATING_RATE ((uint64_t)200 << 20)
+
+void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void))
+{
+	*tune = (struct tune){ .now_ns = now_ns, .num_pages = num_pages, .hold_ns = FIRST_HOLD_NS };
+	tune->kept.pages = num_pages;
+	tune->state = TUNE_OFF;
+	if (num_pages > TUNE_FEW_PAGES) {
+		tune->kept.pages = TUNE_FEW_PAGES;
+		tune->state = TUNE_BEFORE;
+		tune->is_settling = true;
+	}
+	tune->shape = tune->kept;
+}
+
+void tune_off(struct tune *tune)
+{
+	tune->state = TUNE_OFF;
+	tune->kept = (struct tune_shape){ .pages = tune->num_pages };
+	tune->shape = tune->kept;
+}
+
+static void enter(struct tune *tune, enum tune_state state, struct tune_shape shape)
+{
+	tune->state = state;
+	tune->is_settling = tune->shape.pages != shape.pages || tune->shape.alternates != shape.alternates;
+	tune->shape = shape;
+	tune->bytes = 0;
+	tune->since_ns = tune->now_ns();
+}
+
+void tune_share_disk(struct tune *tune, bool is_shared)
+{
+	tune->may_alternate = is_shared;
+	if (is_shared || tune->state == TUNE_OFF || (!tune->shape.alternates && !tune->kept.alternates))
+		return;
+	tune->kept.alternates = false;
+	enter(tune, TUNE_BEFORE, tune->kept);
+}
+
+/* What the step would lead to. False: nowhere. */
+static bool find_shape(const struct tune *tune, enum tune_step step, struct tune_shape *shape)
+{
+	*shape = tune->kept;
+	switch (step) {
+	case TUNE_MORE:
+		shape->pages = shape->pages > tune->num_pages / 2 ? tune->num_pages : shape->pages * 2;
+		return shape->pages > tune->kept.pages;
+	case TUNE_ALTERNATE:
+		shape->alternates = true;
+		shape->pages = tune->num_pages;
+		return tune->may_alternate && !tune->kept.alternates && tune->before < ROTATING_RATE;
+	case TUNE_LESS:
+		if (tune->has_gained)
+			return false; /* by what this would undo */
+		shape->alternates = false;
+		if (!tune->kept.alternates)
+			shape->pages = shape->pages / 2 > TUNE_FEW_PAGES ? shape->pages / 2 : TUNE_FEW_PAGES;
+		return tune->kept.alternates || shape->pages < tune->kept.pages;
+	case TUNE_STEPS:
+		break;
+	}
+	return false;
+}
+
+static void hold(struct tune *tune)
+{
+	tune->step = TUNE_MORE;
+	tune->has_gained = false;
+	enter(tune, TUNE_HOLD, tune->kept);
+}
+
+/* Tries the next step that leads somewhere; there is none: all were tried, and for a while that was it. */
+static void begin_trial(struct tune *tune)
+{
+	struct tune_shape shape;
+
+	for (; tune->step < TUNE_STEPS; tune->step++) {
+		if (find_shape(tune, tune->step, &shape)) {
+			enter(tune, TUNE_TRIAL, shape);
+			return;
+		}
+	}
+	hold(tune);
+}
+
+/* Is a rate more than so many percent of another one? */
+static bool is_above(uint64_t rate, uint64_t other, unsigned int percent)
+{
+	return rate / percent > other / 100;
+}
+
+static void keep(struct tune *tune, struct tune_shape shape)
+{
+	tune->kept = shape;
+	tune->hold_ns = FIRST_HOLD_NS;
+	if (tune->step == TUNE_LESS) {
+		hold(tune);
+		return;
+	}
+	tune->has_gained = true;
+	enter(tune, TUNE_BEFORE, shape); /* for the same step once more */
+}
+
+/* The trial is behind us, and so is what followed it; @after is the rate of that. */
+static void decide(struct tune *tune, uint64_t after)
+{
+	uint64_t rate = after > tune->before ? after : tune->before;
+	struct tune_shape shape;
+
+	if (find_shape(tune, tune->step, &shape) && is_above(tune->trial, rate, tune->step == TUNE_LESS ? LOSS : GAIN)) {
+		keep(tune, shape);
+		return;
+	}
+	tune->step++;
+	tune->before = after;
+	begin_trial(tune);
+}
+
+static void end_window(struct tune *tune, uint64_t rate)
+{
+	switch (tune->state) {
+	case TUNE_BEFORE:
+		tune->before = rate;
+		begin_trial(tune);
+		break;
+	case TUNE_TRIAL:
+		tune->trial = rate;
+		if (tune->step != TUNE_LESS && is_above(rate, tune->before, LARGE_GAIN))
+			keep(tune, tune->shape);
+		else
+			enter(tune, TUNE_AFTER, tune->kept);
+		break;
+	case TUNE_AFTER:
+		decide(tune, rate);
+		break;
+	case TUNE_HOLD:
+	case TUNE_OFF:
+		break;
+	}
+}
+
+void tune_count(struct tune *tune, uint64_t bytes)
+{
+	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns;
+
+	if (tune->state == TUNE_OFF)
+		return;
+	tune->bytes += bytes;
+	if (tune->is_settling) {
+		if (tune->bytes < in_use)
+			return;
+		tune->is_settling = false;
+		tune->bytes = 0;
+		tune->since_ns = tune->now_ns();
+		return;
+	}
+	if (tune->bytes < WINDOW_TURNS * in_use)
+		return;
+	now_ns = tune->now_ns();
+	if (tune->state == TUNE_HOLD) {
+		if (now_ns - tune->since_ns < tune->hold_ns) {
+			tune->bytes = 0; /* not to be asked for each chunk */
+			return;
+		}
+		tune->hold_ns = tune->hold_ns * 2 < LONGEST_HOLD_NS ? tune->hold_ns * 2 : LONGEST_HOLD_NS;
+		enter(tune, TUNE_BEFORE, tune->kept);
+		return;
+	}
+	if (now_ns - tune->since_ns >= WINDOW_NS)
+		end_window(tune, (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns)));
+}

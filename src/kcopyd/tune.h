@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many pages of the reserve are in use at a time, found by trying while a client copies. Few are better where more do not
+ * help, since they stay in the processor's caches; a device with a long way to it needs many. What a device says of itself
+ * does not tell (virtual disks rotate), so the rate decides: from a few, twice as many are tried, then less if they
+ * were right before, again and again, ever more rarely. Where source and destination share a disk that says that it rotates,
+ * it is also tried to fill the reserve before anything is written, which spares such a disk most of its seeks.
+ *
+ * A trial is compared with what was in front of it and behind it: a device that only happens to be faster for a while
+ * proves nothing. Knows no jobs and no devices. On the client's thread alone.
+ */
+#ifndef KCOPYD_TUNE_H
+#define KCOPYD_TUNE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Pages, to begin with: 8 MiB. A smaller reserve is used as a whole, and not tuned. */
+#define TUNE_FEW_PAGES 2048u
+
+struct tune_shape {
+	unsigned int pages; /* in use at the most */
+	bool alternates;    /* reads until they are all used, then writes until none is */
+};
+
+enum tune_state { TUNE_OFF, TUNE_HOLD, TUNE_BEFORE, TUNE_TRIAL, TUNE_AFTER };
+enum tune_step { TUNE_MORE, TUNE_ALTERNATE, TUNE_LESS, TUNE_STEPS };
+
+struct tune {
+	uint64_t (*now_ns)(void); /* monotonic */
+	unsigned int num_pages;	  /* the reserve */
+	bool may_alternate;
+
+	struct tune_shape shape; /* to be used now */
+	struct tune_shape kept;	 /* what it is compared with, or nothing better is known */
+	enum tune_state state;
+	enum tune_step step;
+	bool has_gained;	/* since the steps began again */
+	bool is_settling;	/* what is in flight is still the last shape's */
+	uint64_t bytes;		/* copied in this state */
+	uint64_t since_ns;	/* when counting them began */
+	uint64_t before, trial; /* bytes a second */
+	uint64_t hold_ns;	/* how long nothing is tried: twice as long each time that nothing was gained */
+};
+
+/* For a reserve of @num_pages. */
+void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void));
+
+/* All of the reserve is to be used, whatever that costs. */
+void tune_off(struct tune *tune);
+
+/* What is copied from now on is between places on one disk that rotates, or says so; or it is not. */
+void tune_share_disk(struct tune *tune, bool is_shared);
+
+/* So many bytes went through, from their pages' being taken to their being free again. The shape may be another then. */
+void tune_count(struct tune *tune, uint64_t bytes);
+
+#endif
