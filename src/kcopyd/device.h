@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * An open block device or regular file: its descriptor, size, alignment and identity. Asked once, when it is
- * opened; constant afterwards but for is_failed and cannot_zero, so that any thread may read it. Does no I/O on the
- * contents.
+ * opened; constant afterwards but for is_failed, cannot_zero and queue, so that any thread may read it. Does no I/O on
+ * the contents.
  */
 #ifndef KCOPYD_DEVICE_H
 #define KCOPYD_DEVICE_H
@@ -14,6 +14,7 @@
 
 #include "identity.h"
 #include "kcopyd.h"
+#include "queue.h"
 #include "zeros.h"
 
 struct lane;
@@ -35,8 +36,10 @@ struct block_device {
 	bool is_fuse;		    /* a file whose server need not mean what it says of holes: see holes.c */
 	atomic_bool cannot_zero;    /* learned by its lane: zeros have to be written */
 	struct identity identity;   /* where its sectors really are */
-	struct lane *lane;	    /* owned; NULL until it has one */
-	atomic_bool is_failed;	    /* see kcopyd_device_fail() */
+	struct queue queue;	    /* once has_queue: see queue_ask() */
+	atomic_bool has_queue;
+	struct lane *lane;     /* owned; NULL until it has one */
+	atomic_bool is_failed; /* see kcopyd_device_fail() */
 };
 
 /* @fd is the device's on success. -ENOTBLK: neither block device nor regular file. */

@@ -2,7 +2,7 @@
 /*
  * What a block device stands on, down to whole disks and files: its disk, for a partition; what backs a loop device;
  * what device-mapper's table or sysfs ('slaves': md, bcache) says. Opens loop devices' nodes, to ask them; reads
- * nothing of any contents. device is its only user.
+ * nothing of any contents. device and queue are its users.
  */
 #ifndef KCOPYD_STACK_H
 #define KCOPYD_STACK_H
