@@ -21,12 +21,15 @@
 #include "lane.h"
 #include "list.h"
 #include "pages.h"
+#include "queue.h"
 #include "throttle.h"
 #include "tune.h"
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
 /* A round's requests are submitted together, but nothing large waits for the rest of the round. */
 #define OUTGOING_BYTES ((uint64_t)256 << 10)
+/* A job of fewer does not ask what its devices are like. */
+#define ASK_QUEUES_SECTORS ((sector_t)8 << 11)
 #define RETRIES 2u
 #define RETRY_MS 100u
 #define NS_PER_MS UINT64_C(1000000)
@@ -39,6 +42,8 @@ struct kcopyd_client {
 	struct pages *pages; /* owned; the thread's alone */
 	struct kcopyd_observer observer;
 	pthread_t thread;
+	sector_t first_sectors; /* for tests, as is_alternating */
+	bool is_alternating;
 
 	pthread_mutex_t lock;	    /* guards the rest of this block */
 	pthread_cond_t work;	    /* for the thread: something of the below changed */
@@ -276,9 +281,31 @@ static void start_unpaged(struct kcopyd_client *kc)
 	list_splice_tail(&held, &kc->unpaged);
 }
 
+static void take_all(struct kcopyd_client *kc, struct list_head *all)
+{
+	struct list_head *lists[] = { &kc->waiting, &kc->unpaged, &kc->running };
+
+	list_init(all);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_splice_tail(lists[i], all);
+}
+
+/* What may be started depends on it; and on that, which list a job belongs on. Those that wait stay in their order. */
+static void look_at_tune(struct kcopyd_client *kc)
+{
+	struct list_head all;
+
+	if (!tune_look(&kc->tune))
+		return;
+	take_all(kc, &all);
+	while (!list_is_empty(&all))
+		requeue(kc, job_of_node(all.next));
+}
+
 static void start_chunks(struct kcopyd_client *kc)
 {
 	kc->throttled_ns = UINT64_MAX;
+	look_at_tune(kc);
 	start_unpaged(kc);
 	while (!list_is_empty(&kc->waiting)) {
 		struct job *job = job_of_node(kc->waiting.next);
@@ -296,15 +323,6 @@ static void start_chunks(struct kcopyd_client *kc)
 		if (!job_needs_pages(job))
 			start_unpaged(kc); /* behind its data there is a hole, or the source is to be asked */
 	}
-}
-
-static void take_all(struct kcopyd_client *kc, struct list_head *all)
-{
-	struct list_head *lists[] = { &kc->waiting, &kc->unpaged, &kc->running };
-
-	list_init(all);
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		list_splice_tail(lists[i], all);
 }
 
 static void cancel_jobs(struct kcopyd_client *kc)
@@ -340,6 +358,8 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 		struct job *job = job_of_node(incoming->next);
 
 		job_drop_failed(job);
+		if (job_shares_spindle(job))
+			tune_may_alternate(&kc->tune);
 		requeue(kc, job);
 	}
 }
@@ -619,6 +639,18 @@ void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
 	kc->env.chunk_pages = pages;
 }
 
+void client_set_first_sectors(struct kcopyd_client *kc, sector_t sectors)
+{
+	kc->first_sectors = sectors;
+}
+
+void client_set_alternating(struct kcopyd_client *kc)
+{
+	kc->is_alternating = true;
+	kc->tune.state = TUNE_OFF;
+	kc->tune.shape = (struct tune_shape){ .pages = kc->env.num_pages, .alternates = true };
+}
+
 void client_set_retry_wait(struct kcopyd_client *kc, unsigned int ms)
 {
 	kc->env.retry_ms = ms;
@@ -688,6 +720,32 @@ static int check_args(const struct job_args *args)
 	return args->flags & ~KNOWN_FLAGS ? -EINVAL : 0;
 }
 
+/*
+ * How long its chunks are, and whether it may have to read and write in turns. Asking takes as long as to copy some
+ * hundred KiB.
+ */
+static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
+{
+	unsigned int block = args->from->bdev->logical_block;
+
+	args->chunk_pages = kc->env.chunk_pages;
+	args->first_sectors = kc->first_sectors;
+	args->shares_spindle = kc->is_alternating;
+	if (args->from->count < ASK_QUEUES_SECTORS || kc->env.chunk_pages != find_chunk_pages(kc->env.num_pages))
+		return;
+	queue_ask(args->from->bdev);
+	for (unsigned int i = 0; i < args->num_dests; i++) {
+		struct block_device *bdev = args->dests[i].bdev;
+
+		queue_ask(bdev);
+		args->shares_spindle |= queue_shares_spindle(args->from->bdev, bdev);
+		if (bdev->logical_block > block)
+			block = bdev->logical_block;
+	}
+	args->chunk_pages = queue_chunk_pages(args->dests, args->num_dests, kc->env.num_pages);
+	args->first_sectors = queue_first_sectors(args->dests, args->num_dests, args->chunk_pages, block);
+}
+
 /* Zones are written in order or not at all, as dm_kcopyd_copy() has it. */
 static unsigned int add_write_seq(const struct job_args *args)
 {
@@ -700,7 +758,13 @@ static unsigned int add_write_seq(const struct job_args *args)
 int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int num_dests, struct io_region *dests,
 		unsigned int flags, kcopyd_notify_fn fn, void *context)
 {
-	struct job_args args = { JOB_COPY, from, num_dests, dests, flags, fn, context };
+	struct job_args args = { .kind = JOB_COPY,
+				 .from = from,
+				 .num_dests = num_dests,
+				 .dests = dests,
+				 .flags = flags,
+				 .fn = fn,
+				 .context = context };
 	int ret = check_args(&args);
 
 	if (ret)
@@ -716,13 +780,16 @@ int kcopyd_copy(struct kcopyd_client *kc, struct io_region *from, unsigned int n
 	if (ret)
 		return ret;
 	args.flags = add_write_seq(&args);
+	ask_queues(kc, &args);
 	return accept_job(kc, &args);
 }
 
 int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, unsigned int flags,
 		kcopyd_notify_fn fn, void *context)
 {
-	struct job_args args = { JOB_ZERO, NULL, num_dests, dests, flags, fn, context };
+	struct job_args args = {
+		.kind = JOB_ZERO, .num_dests = num_dests, .dests = dests, .flags = flags, .fn = fn, .context = context
+	};
 	int ret = check_args(&args);
 
 	if (ret)
@@ -737,7 +804,12 @@ int kcopyd_zero(struct kcopyd_client *kc, unsigned int num_dests, struct io_regi
 int kcopyd_flush(struct kcopyd_client *kc, unsigned int num_dests, struct io_region *dests, kcopyd_notify_fn fn,
 		 void *context)
 {
-	struct job_args args = { JOB_FLUSH, NULL, num_dests, dests, KCOPYD_IGNORE_ERROR, fn, context };
+	struct job_args args = { .kind = JOB_FLUSH,
+				 .num_dests = num_dests,
+				 .dests = dests,
+				 .flags = KCOPYD_IGNORE_ERROR,
+				 .fn = fn,
+				 .context = context };
 	int ret = check_args(&args);
 
 	if (ret)

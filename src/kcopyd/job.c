@@ -29,15 +29,15 @@ static sector_t chunk_sectors(const struct job *job)
 		return ZEROS_BYTES / KCOPYD_SECTOR_BYTES;
 	if (job->kind != JOB_COPY) /* no pages, so no relation to the reserve either */
 		return ZERO_CHUNK_SECTORS;
-	return (sector_t)(job->env->chunk_pages - job->env->chunk_pages % job->align_pages) * PAGE_SECTORS;
+	return (sector_t)(job->chunk_pages - job->chunk_pages % job->align_pages) * PAGE_SECTORS;
 }
 
 /* How many chunks of this job can be in flight at once: as many as the reserve holds, no more than there are. */
 static unsigned int count_chunks(const struct job *job)
 {
 	sector_t sectors = chunk_sectors(job);
-	sector_t needed = job->count / sectors + (job->count % sectors != 0);
-	unsigned int most = job->env->num_pages / job->env->chunk_pages;
+	sector_t needed = job->count / sectors + (job->count % sectors != 0) + (job->first < sectors);
+	unsigned int most = job->env->num_pages / job->chunk_pages;
 
 	if (job->kind == JOB_ZERO)
 		most = sends_zeros(job) ? WRITE_CHUNKS : ZERO_CHUNKS;
@@ -90,10 +90,13 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 
 	head.block = find_block(args);
 	head.align_pages = (head.block + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES;
+	head.chunk_pages = args->chunk_pages ? args->chunk_pages : env->chunk_pages;
+	head.first = args->first_sectors ? args->first_sectors : chunk_sectors(&head);
+	head.shares_spindle = args->shares_spindle;
 	head.count = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
 	if (args->kind == JOB_COPY && args->flags & KCOPYD_SPARSE)
-		map_words = zeros_map_words(env->chunk_pages);
+		map_words = zeros_map_words(head.chunk_pages);
 	per_chunk += map_words * sizeof(uint64_t);
 	job = calloc(1, per_job + head.num_chunks * per_chunk);
 	if (!job)
@@ -177,9 +180,26 @@ static bool has_read_error_waiting(const struct job *job)
 	return job->narrowings[job->num_dests].num_failed > 0 && !(job->flags & KCOPYD_IGNORE_ERROR);
 }
 
+bool job_shares_spindle(const struct job *job)
+{
+	return job->shares_spindle;
+}
+
+bool job_alternates(const struct job *job)
+{
+	return job->shares_spindle && job->num_streams == 1 && job->env->tune->shape.alternates;
+}
+
+/* Not while anything is to be written, if it reads and writes in turns. */
+static bool has_phase_to_read(const struct job *job)
+{
+	return !job_alternates(job) || list_is_empty(&job->in_flight) || job->num_reading > 0;
+}
+
 bool job_can_start(const struct job *job)
 {
-	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job) && job_next_stream(job);
+	return has_more(job) && !list_is_empty(&job->free) && !has_read_error_waiting(job) && has_phase_to_read(job) &&
+	       job_next_stream(job);
 }
 
 /* Is its next chunk a part of a hole? */
@@ -296,7 +316,7 @@ void job_go_on(struct job *job)
 static void attempt_done(struct job *job, struct chunk_request *done)
 {
 	struct chunk *chunk = done->chunk;
-	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->lag > 0;
+	bool may_wait = (job->flags & KCOPYD_WRITE_SEQ) || job->num_failed > 0 || job->lag > 0 || job->shares_spindle;
 
 	if (done->operand == job->num_dests)
 		idle_end(&job->idles[job->num_dests]);
@@ -306,6 +326,7 @@ static void attempt_done(struct job *job, struct chunk_request *done)
 		break;
 	case CHUNK_READING:
 		*job->env->reading -= chunk->num_pages;
+		job->num_reading--;
 		chunk_read_done(chunk, done);
 		break;
 	case CHUNK_NARROWING:
@@ -432,7 +453,7 @@ static bool has_turn_to_read(const struct job *job, unsigned int pages)
 	unsigned int most = job->env->tune->shape.pages;
 
 	/* Of few chunks, none is kept from being read. */
-	if (most / job->env->chunk_pages >= 4)
+	if (most / job->chunk_pages >= 4 && !job_alternates(job))
 		most -= most / 4;
 	return *job->env->reading == 0 || *job->env->reading + pages <= most;
 }
@@ -452,11 +473,12 @@ static sector_t take_pages(struct job *job, struct chunk *chunk, sector_t most)
 	 * those who hold the rest cannot keep it from going on.
 	 */
 	min = list_is_empty(&job->in_flight) ? job->align_pages : want;
-	chunk->num_pages = pages_get(job->env->pages, want, min, want == job->env->chunk_pages, &chunk->first_page);
+	chunk->num_pages = pages_get(job->env->pages, want, min, want == job->chunk_pages, &chunk->first_page);
 	if (!chunk->num_pages)
 		return 0;
 	chunk->buffer = pages_address(job->env->pages, chunk->first_page);
 	*job->env->reading += chunk->num_pages;
+	job->num_reading++;
 	return (sector_t)chunk->num_pages * PAGE_SECTORS;
 }
 
@@ -478,10 +500,20 @@ static sector_t fit(const struct job *job, sector_t sectors)
 	return sectors > align ? sectors - sectors % align : align;
 }
 
+/* Where the next chunk is to begin, wherever this one does; see queue_first_sectors(). In sectors from here. */
+static sector_t to_boundary(const struct job *job, sector_t offset)
+{
+	sector_t chunk = chunk_sectors(job);
+
+	if (job->kind != JOB_COPY)
+		return chunk;
+	return offset < job->first ? job->first - offset : chunk - (offset - job->first) % chunk;
+}
+
 /* How long the stream's next chunk may be, in sectors; of @most_bytes, if they are a page or logical block. */
 static sector_t most_sectors(const struct job *job, const struct stream *stream, uint64_t most_bytes)
 {
-	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : chunk_sectors(job);
+	sector_t most = is_in_hole(stream) ? ZERO_CHUNK_SECTORS : to_boundary(job, stream->next);
 	sector_t end = is_in_hole(stream) ? stream->hole_end : stream->data_end;
 
 	if (most_bytes / KCOPYD_SECTOR_BYTES < most)

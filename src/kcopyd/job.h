@@ -30,7 +30,7 @@ struct job_env {
 	struct pages *pages;	   /* borrowed: the reserve */
 	struct throttle *throttle; /* borrowed: learns what is read and what is in flight */
 	unsigned int num_pages;	   /* in the reserve */
-	unsigned int chunk_pages;  /* a chunk's, at most */
+	unsigned int chunk_pages;  /* a chunk's at most, unless the job's devices want another length */
 	struct tune *tune;	   /* borrowed: how many of them are in use at a time */
 	unsigned int *reading;	   /* borrowed: pages of chunks that are read, the client's thread's */
 	unsigned int retries;	   /* further tries before a place is called bad */
@@ -56,6 +56,10 @@ struct job_args {
 	unsigned int flags;
 	kcopyd_notify_fn fn;
 	void *context;
+	/* JOB_COPY only. See queue.h for the first two. */
+	unsigned int chunk_pages;
+	sector_t first_sectors;
+	bool shares_spindle; /* its source has one with a destination, or so it seems */
 };
 
 /* From any thread. Everything that the job will ever need is allocated here. */
@@ -72,6 +76,9 @@ const struct job_env *job_env_of_request(const struct lane_request *request);
 
 /* Of the device that it is for. */
 struct lane *job_lane_of_request(const struct lane_request *request);
+
+/* Between places on one disk that rotates, or says so. */
+bool job_shares_spindle(const struct job *job);
 
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);

@@ -114,6 +114,10 @@ struct job {
 	struct io_region dests[KCOPYD_MAX_DESTS];
 	unsigned int block;	  /* bytes: the largest logical block of all */
 	unsigned int align_pages; /* the same: a chunk is a multiple of it */
+	unsigned int chunk_pages; /* a chunk's, at most */
+	sector_t first;		  /* length of the first chunk; later ones begin whole chunks behind its end */
+	bool shares_spindle;
+	unsigned int num_reading; /* chunks */
 
 	sector_t count;
 	struct stream *streams; /* room for num_dests */
@@ -176,6 +180,12 @@ void job_drop_dest(struct job *job, unsigned int dest);
 
 /* Puts @bytes from byte @start of the chunk on its operand's lane. */
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t start, uint64_t bytes);
+
+/*
+ * Does it read and write in turns? Then nothing is read while a chunk is to be written, and nothing written while one is
+ * read. Not with several streams, which read at different places anyhow.
+ */
+bool job_alternates(const struct job *job);
 
 /* Starts to be under way, at its place among the others: several streams read at different ones. */
 void job_put_in_flight(struct job *job, struct chunk *chunk);

@@ -37,7 +37,7 @@ static bool has_several(uint32_t dests)
 /* Of what of the reserve is in use at a time; as if there were no other jobs. */
 static unsigned int reserve_chunks(const struct job *job)
 {
-	return job->env->tune->shape.pages / job->env->chunk_pages;
+	return job->env->tune->shape.pages / job->chunk_pages;
 }
 
 /* Chunks: who is further behind is split off. */
@@ -69,7 +69,7 @@ static void init_stream(const struct job *job, struct stream *stream, uint32_t d
 
 void job_init_streams(struct job *job, struct stream *streams)
 {
-	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->env->chunk_pages;
+	uint64_t lag = job->env->max_lag / KCOPYD_PAGE_BYTES / job->chunk_pages;
 
 	init_stream(job, &streams[0], job_dest_mask(job), 0, job->count);
 	job->streams = streams;
@@ -80,7 +80,7 @@ void job_init_streams(struct job *job, struct stream *streams)
 		job->stream_of[i] = &streams[0];
 	/* With IGNORE_ERROR a failing source is read to its end, which takes long enough once. */
 	if (job->env->max_lag == 0 || !job_ends_at_read_errors(job) || job->num_dests == 1 ||
-	    reserve_chunks(job) < FEWEST_CHUNKS)
+	    job->env->num_pages / job->chunk_pages < FEWEST_CHUNKS)
 		return;
 	job->lag = lag < UINT_MAX ? (unsigned int)lag : UINT_MAX;
 	if (job->lag < STREAM_CHUNKS)

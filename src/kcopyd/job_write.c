@@ -221,10 +221,18 @@ static void hand_out(struct chunk *chunk, uint32_t held)
 	chunk_put(chunk);
 }
 
+/* Those that nothing is written to now. */
+static uint32_t find_held(const struct job *job)
+{
+	if (job_alternates(job) && job->num_reading > 0)
+		return job_dest_mask(job);
+	return job_full_dests(job);
+}
+
 /* Nothing is written behind what is not read yet, if that could turn out to be the end. */
 void job_hand_out_waiting(struct job *job)
 {
-	uint32_t held = job_full_dests(job); /* and those with a chunk that is not read yet */
+	uint32_t held = find_held(job); /* and those with a chunk that is not read yet */
 	struct list_head *pos, *next;
 
 	for (pos = job->in_flight.next; pos != &job->in_flight; pos = next) {
@@ -259,7 +267,7 @@ void chunk_start_writing(struct chunk *chunk)
 	if (job_ends_at_read_errors(job))
 		job_hand_out_waiting(job); /* those that waited for this one's read, too */
 	else
-		hand_out(chunk, 0);
+		hand_out(chunk, find_held(job));
 }
 
 void job_drop_dest(struct job *job, unsigned int dest)

@@ -33,9 +33,7 @@ void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(voi
 
 void tune_off(struct tune *tune)
 {
-	tune->state = TUNE_OFF;
-	tune->kept = (struct tune_shape){ .pages = tune->num_pages };
-	tune->shape = tune->kept;
+	tune->is_unwanted = true;
 }
 
 static void enter(struct tune *tune, enum tune_state state, struct tune_shape shape)
@@ -47,13 +45,9 @@ static void enter(struct tune *tune, enum tune_state state, struct tune_shape sh
 	tune->since_ns = tune->now_ns();
 }
 
-void tune_share_disk(struct tune *tune, bool is_shared)
+void tune_may_alternate(struct tune *tune)
 {
-	tune->may_alternate = is_shared;
-	if (is_shared || tune->state == TUNE_OFF || (!tune->shape.alternates && !tune->kept.alternates))
-		return;
-	tune->kept.alternates = false;
-	enter(tune, TUNE_BEFORE, tune->kept);
+	tune->may_alternate = true;
 }
 
 /* What the step would lead to. False: nowhere. */
@@ -158,13 +152,17 @@ static void end_window(struct tune *tune, uint64_t rate)
 	}
 }
 
-void tune_count(struct tune *tune, uint64_t bytes)
+static void switch_off(struct tune *tune)
+{
+	tune->state = TUNE_OFF;
+	tune->kept = (struct tune_shape){ .pages = tune->num_pages };
+	tune->shape = tune->kept;
+}
+
+static void look(struct tune *tune)
 {
 	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns;
 
-	if (tune->state == TUNE_OFF)
-		return;
-	tune->bytes += bytes;
 	if (tune->is_settling) {
 		if (tune->bytes < in_use)
 			return;
@@ -177,14 +175,26 @@ void tune_count(struct tune *tune, uint64_t bytes)
 		return;
 	now_ns = tune->now_ns();
 	if (tune->state == TUNE_HOLD) {
-		if (now_ns - tune->since_ns < tune->hold_ns) {
-			tune->bytes = 0; /* not to be asked for each chunk */
+		tune->bytes = 0; /* the clock is not asked for each chunk */
+		if (now_ns - tune->since_ns < tune->hold_ns)
 			return;
-		}
 		tune->hold_ns = tune->hold_ns * 2 < LONGEST_HOLD_NS ? tune->hold_ns * 2 : LONGEST_HOLD_NS;
 		enter(tune, TUNE_BEFORE, tune->kept);
 		return;
 	}
 	if (now_ns - tune->since_ns >= WINDOW_NS)
 		end_window(tune, (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns)));
+}
+
+bool tune_look(struct tune *tune)
+{
+	struct tune_shape before = tune->shape;
+
+	if (tune->state == TUNE_OFF)
+		return false;
+	if (tune->is_unwanted)
+		switch_off(tune);
+	else
+		look(tune);
+	return tune->shape.pages != before.pages || tune->shape.alternates != before.alternates;
 }

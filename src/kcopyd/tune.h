@@ -30,6 +30,7 @@ struct tune {
 	uint64_t (*now_ns)(void); /* monotonic */
 	unsigned int num_pages;	  /* the reserve */
 	bool may_alternate;
+	bool is_unwanted;
 
 	struct tune_shape shape; /* to be used now */
 	struct tune_shape kept;	 /* what it is compared with, or nothing better is known */
@@ -46,13 +47,19 @@ struct tune {
 /* For a reserve of @num_pages. */
 void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void));
 
-/* All of the reserve is to be used, whatever that costs. */
+/* From the next look on all of the reserve is used, whatever that costs. */
 void tune_off(struct tune *tune);
 
-/* What is copied from now on is between places on one disk that rotates, or says so; or it is not. */
-void tune_share_disk(struct tune *tune, bool is_shared);
+/* There is a job between places on one disk that rotates, or says so. Other jobs do not care what the shape says of it. */
+void tune_may_alternate(struct tune *tune);
 
-/* So many bytes went through, from their pages' being taken to their being free again. The shape may be another then. */
-void tune_count(struct tune *tune, uint64_t bytes);
+/* So many bytes went through: their pages were taken, and are free again. */
+static inline void tune_count(struct tune *tune, uint64_t bytes)
+{
+	tune->bytes += bytes;
+}
+
+/* Draws conclusions. True: the shape is another one now. It never is otherwise. */
+bool tune_look(struct tune *tune);
 
 #endif

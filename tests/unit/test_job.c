@@ -12,7 +12,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "client.h"
 #include "kcopyd.h"
 #include "scripted.h"
 #include "tune.h"
@@ -254,6 +256,68 @@ static void of_a_large_reserve_a_part_is_used_to_begin_with(void **state)
 {
 	(void)state;
 	check_read_ahead(2 * TUNE_FEW_PAGES);
+}
+
+/* Is there an attempt that began before @when and ended behind it? */
+static bool is_busy_at(const struct script *script, uint64_t when)
+{
+	unsigned int begun = 0, ended = 0;
+
+	for (size_t i = 0; i < script->num_entries && script->record[i].when < when; i++)
+		script->record[i].is_end ? ended++ : begun++;
+	return begun > ended;
+}
+
+static void one_spindle_is_read_and_written_in_turns(void **state)
+{
+	struct world *world = world_create(4 * PAGES, 2, DISK);
+	struct outcome outcome = { 0 };
+	unsigned int turns = 0;
+	bool was_reading = false;
+	size_t w = 0;
+
+	(void)state;
+	client_set_chunk_pages(world->kc, PAGES / 2);
+	client_set_alternating(world->kc);
+	script_add(world->source, holding(LANE_READ, START + 5 * CHUNK, 1));
+	assert_int_equal(world_start(world, START, COUNT, 0, &outcome), 0);
+	script_wait_held(world->source, 1);
+	script_wait_done(world->source, 7);
+	usleep(50000); /* what could be written would be by now */
+	script_let_go(world->source);
+	world_wait(world, &outcome);
+	assert_copied(world, 0, 0, COUNT);
+	assert_copied(world, 1, 0, COUNT);
+	for (unsigned int i = 0; i < 2; i++)
+		for (size_t n = 0; n < world->dests[i]->num_entries; n++)
+			assert_false(is_busy_at(world->source, world->dests[i]->record[n].when));
+	for (size_t r = 0; r < world->source->num_entries; r++) {
+		for (; w < world->dests[0]->num_entries && world->dests[0]->record[w].when < world->source->record[r].when; w++)
+			was_reading = false;
+		turns += !was_reading;
+		was_reading = true;
+	}
+	/* 11 chunks, 8 at a time. */
+	assert_int_equal(turns, 2);
+	world_destroy(world);
+}
+
+/* So that those behind it begin where a RAID's stripes do. */
+static void the_first_chunk_may_be_shorter(void **state)
+{
+	struct world *world = world_create(2 * PAGES, 1, DISK);
+	struct outcome outcome = { 0 };
+
+	(void)state;
+	client_set_first_sectors(world->kc, 3);
+	copy(world, 0, &outcome);
+	assert_copied(world, 0, 0, COUNT);
+	for (size_t i = 0; i < world->dests[0]->num_entries; i++) {
+		sector_t sector = world->dests[0]->record[i].offset / SECTOR - on_dest(0, 0);
+
+		assert_true(sector == 0 || sector % (2 * CHUNK) == 3);
+	}
+	world_destroy(world);
 }
 
 static void source_and_destinations_are_busy_at_once(void **state)
@@ -641,6 +705,8 @@ int main(void)
 		cmocka_unit_test(reads_run_ahead_while_one_destination_is_held_back),
 		cmocka_unit_test(the_whole_reserve_is_used_before_anybody_waits),
 		cmocka_unit_test(of_a_large_reserve_a_part_is_used_to_begin_with),
+		cmocka_unit_test(one_spindle_is_read_and_written_in_turns),
+		cmocka_unit_test(the_first_chunk_may_be_shorter),
 		cmocka_unit_test(source_and_destinations_are_busy_at_once),
 		cmocka_unit_test(of_many_chunks_some_are_not_read_at_once),
 		cmocka_unit_test(wrong_arguments_are_refused_and_nobody_is_called),

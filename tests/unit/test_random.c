@@ -328,6 +328,10 @@ static void random_jobs_agree_with_a_model(void **state)
 	world = world_create(reserves[below(m, sizeof(reserves) / sizeof(reserves[0]))], 0, SECTOR);
 	choose_lag(m, world);
 	kcopyd_client_set_retries(world->kc, below(m, 4));
+	if (below(m, 3) == 0)
+		client_set_first_sectors(world->kc, 1 + below(m, 7));
+	if (below(m, 4) == 0)
+		client_set_alternating(world->kc);
 	for (i = 0; i < DISKS; i++) {
 		m->disks[i] = script_open(SECTORS * SECTOR, SECTOR, false, 1 + below(m, 16));
 		if (below(m, 2))

@@ -89,6 +89,7 @@ static void copy(struct model *model, uint64_t bytes)
 			rate = rate / 100 * (100 - model->noise + script_random(&model->random) % (2 * model->noise + 1));
 		clock_ns += CHUNK * S / rate;
 		tune_count(&model->tune, CHUNK);
+		tune_look(&model->tune);
 		assert_true(model->tune.shape.pages > 0 && model->tune.shape.pages <= model->tune.num_pages);
 		model->changes += before.pages != model->tune.shape.pages ||
 				  before.alternates != model->tune.shape.alternates;
@@ -104,7 +105,7 @@ static void a_small_reserve_is_used_as_a_whole(void **state)
 		struct model model = { .changes = 0 };
 
 		begin(&model, sizes[i], far);
-		tune_share_disk(&model.tune, true);
+		tune_may_alternate(&model.tune);
 		copy(&model, 1024 * MIB);
 		assert_int_equal(model.tune.shape.pages, sizes[i]);
 		assert_int_equal(model.changes, 0);
@@ -193,13 +194,10 @@ static void a_disk_that_moves_its_head_is_read_and_written_in_turns(void **state
 
 	(void)state;
 	begin(&model, 4096, one_head);
-	tune_share_disk(&model.tune, true);
+	tune_may_alternate(&model.tune);
 	copy(&model, 1024 * MIB);
 	assert_true(model.tune.kept.alternates);
 	assert_int_equal(model.tune.kept.pages, 4096);
-	/* Another job, between other disks. */
-	tune_share_disk(&model.tune, false);
-	assert_false(model.tune.shape.alternates);
 	model.rate = same;
 	copy(&model, 16384 * MIB);
 	assert_false(model.tune.kept.alternates);
@@ -215,7 +213,7 @@ static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 	assert_false(other.tune.kept.alternates);
 	/* A virtual disk says that it rotates. */
 	begin(&fast, 4096, fast_alternating);
-	tune_share_disk(&fast.tune, true);
+	tune_may_alternate(&fast.tune);
 	copy(&fast, 16384 * MIB);
 	assert_false(fast.tune.kept.alternates);
 }
@@ -228,6 +226,7 @@ static void switched_off_it_uses_all(void **state)
 	begin(&model, 4096, cached);
 	copy(&model, 100 * MIB);
 	tune_off(&model.tune);
+	assert_true(tune_look(&model.tune));
 	assert_int_equal(model.tune.shape.pages, 4096);
 	model.changes = 0;
 	copy(&model, 16384 * MIB);
