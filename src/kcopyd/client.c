@@ -64,6 +64,7 @@ struct kcopyd_client {
 
 	/* The thread's own. */
 	unsigned int reading;	   /* pages of chunks that are read */
+	unsigned long num_taken;   /* jobs that it has */
 	unsigned long num_orphans; /* requests that abandoned devices have */
 	/* A job is on one of these. */
 	struct list_head waiting;  /* could start a chunk if they had pages, in the order in which they may */
@@ -360,6 +361,7 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 		job_drop_failed(job);
 		if (job_shares_spindle(job))
 			tune_may_alternate(&kc->tune);
+		kc->num_taken++;
 		requeue(kc, job);
 	}
 }
@@ -370,6 +372,7 @@ static void call_back(struct kcopyd_client *kc)
 		struct list_head *node = kc->finished.next;
 
 		list_del(node);
+		kc->num_taken--;
 		job_call_back(job_of_node(node));
 		pthread_mutex_lock(&kc->lock);
 		if (--kc->num_jobs == 0)
@@ -489,6 +492,7 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	kc->env.num_pages = num_pages;
 	kc->env.chunk_pages = find_chunk_pages(num_pages);
 	kc->env.reading = &kc->reading;
+	kc->env.num_jobs = &kc->num_taken;
 	kc->env.tune = &kc->tune;
 	kc->env.retries = RETRIES;
 	kc->env.retry_ms = RETRY_MS;

@@ -33,6 +33,7 @@ struct job_env {
 	unsigned int chunk_pages;  /* a chunk's at most, unless the job's devices want another length */
 	struct tune *tune;	   /* borrowed: how many of them are in use at a time */
 	unsigned int *reading;	   /* borrowed: pages of chunks that are read, the client's thread's */
+	unsigned long *num_jobs;   /* borrowed: that the thread has; the same */
 	unsigned int retries;	   /* further tries before a place is called bad */
 	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */

@@ -12,6 +12,9 @@
 #include "throttle.h"
 #include "tune.h"
 
+/* See lane_aio.c: what is copied in 20 to 60 ms. */
+#define NEAR_END_SECTORS ((sector_t)32 << 11)
+
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
 {
@@ -81,6 +84,14 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 		job->limit[dest] = upto;
 }
 
+/* Nothing is known of what comes behind one of several jobs. */
+static bool is_near_end(const struct chunk *chunk)
+{
+	const struct job *job = chunk->job;
+
+	return *job->env->num_jobs == 1 && job->count - chunk->offset <= NEAR_END_SECTORS;
+}
+
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t start, uint64_t bytes)
 {
 	const struct job_env *env = chunk->job->env;
@@ -96,6 +107,7 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t s
 	request->lane.zero_end = 0;
 	request->lane.data_end = 0;
 	request->lane.is_written = false;
+	request->lane.is_near_end = is_near_end(chunk);
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
 	throttle_io_begin(env->throttle);

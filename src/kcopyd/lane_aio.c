@@ -9,16 +9,25 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
 #include "lane_sync.h"
 
+/* Whoever takes longer for a transfer needs many requests to the end, or has time enough. */
+#define QUICK_BYTES_A_SECOND ((uint64_t)100 << 20)
+#define QUICK_NS 1000000u
+/* Enough to keep such a device busy. */
+#define TOGETHER_BYTES ((uint64_t)4 << 20)
+
 struct lane_aio {
 	struct block_device *bdev; /* borrowed */
 	io_context_t context;	   /* NULL: not needed yet, or not to be had */
 	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
-	bool is_used;		   /* something was transferred since there was no context */
+	bool is_used;		   /* something was transferred since the last flush */
+	bool is_quick;		   /* the first transfer was */
 	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
 	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
 	pthread_t dropper;
@@ -53,25 +62,39 @@ int lane_aio_create(struct block_device *bdev, void **engine)
 	return 0;
 }
 
-/*
- * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer, if
- * it is alone, is a blocking call, and the second one asks for a context: a copy of one chunk never has any.
- */
-static void want_context(struct lane_aio *aio, unsigned int count)
+static uint64_t bytes_left(const struct lane_request *request)
 {
-	bool is_first = !aio->is_used && count == 1;
+	return request->bytes - request->done;
+}
 
-	aio->is_used = true;
+static bool can_be_direct(const struct lane_aio *aio, const struct lane_request *request)
+{
+	if (request->op != LANE_READ && request->op != LANE_WRITE)
+		return false;
+	return device_is_aligned(aio->bdev, request->offset + request->done, bytes_left(request));
+}
+
+/*
+ * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer is a
+ * blocking call, and the second one asks for a context: a copy of one chunk never has any. And if the first one was quick,
+ * towards the end everything is done by blocking calls again, several requests by each, while the context is taken down:
+ * a small copy never has one either. A device that takes its time needs many requests to the last.
+ */
+static bool is_ending(const struct lane_aio *aio, const struct lane_request *request)
+{
+	return request->is_near_end && aio->is_quick && can_be_direct(aio, request);
+}
+
+static void want_context(struct lane_aio *aio)
+{
 	aio->is_flushed = false;
-	if (!aio->context && !aio->is_refused && !is_first)
+	if (!aio->context && !aio->is_refused)
 		aio->is_refused = io_setup((int)LANE_AIO_DEPTH, &aio->context) < 0;
 }
 
 static bool is_asynchronous(const struct lane_aio *aio, const struct lane_request *request)
 {
-	if (!aio->context || (request->op != LANE_READ && request->op != LANE_WRITE))
-		return false;
-	return device_is_aligned(aio->bdev, request->offset + request->done, request->bytes - request->done);
+	return aio->context && can_be_direct(aio, request) && !is_ending(aio, request);
 }
 
 static void *drop(void *context)
@@ -108,6 +131,89 @@ static void execute(struct lane_aio *aio, struct lane_request *request)
 	event->request = request;
 	event->result = lane_sync_execute(aio->bdev, request);
 	aio->is_flushed = request->op == LANE_FLUSH;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* It says what the device is like. */
+static void execute_first(struct lane_aio *aio, struct lane_request *request)
+{
+	uint64_t begin_ns = now_ns(), bytes = bytes_left(request);
+
+	execute(aio, request);
+	aio->is_used = true;
+	aio->is_quick = now_ns() - begin_ns <= QUICK_NS + bytes * 1000 / (QUICK_BYTES_A_SECOND / 1000000);
+}
+
+/* How many of them, from the first on, one call can do. @bytes: altogether. */
+static unsigned int count_together(const struct lane_aio *aio, struct lane_request **requests, unsigned int count,
+				   uint64_t *bytes)
+{
+	const struct lane_request *first = requests[0];
+	uint64_t end = first->offset + first->done, direct;
+	unsigned int num;
+
+	*bytes = 0;
+	for (num = 0; num < count; num++) {
+		const struct lane_request *request = requests[num];
+
+		if (num > 0 && (request->op != first->op || request->offset + request->done != end ||
+				*bytes + bytes_left(request) > TOGETHER_BYTES || !is_ending(aio, request)))
+			break;
+		/* What is in the page cache is taken from there. */
+		if (page_cache_has(&aio->cache, request, &direct) && num > 0)
+			break;
+		*bytes += direct;
+		end += direct;
+		if (direct < bytes_left(request)) {
+			num++;
+			break;
+		}
+	}
+	return num;
+}
+
+/* Blocking calls at the end: as many of the requests as make sense by one of them. Returns how many. */
+static int execute_together(struct lane_aio *aio, struct lane_request **requests, unsigned int count)
+{
+	struct iovec vector[LANE_AIO_DEPTH];
+	off_t offset = (off_t)(requests[0]->offset + requests[0]->done);
+	uint64_t bytes, left;
+	unsigned int num = count_together(aio, requests, count, &bytes);
+	ssize_t moved = -1;
+
+	if (num > 1) {
+		left = bytes;
+		for (unsigned int i = 0; i < num; i++) {
+			vector[i].iov_base = requests[i]->buffer + requests[i]->done;
+			vector[i].iov_len = bytes_left(requests[i]) < left ? bytes_left(requests[i]) : left;
+			left -= vector[i].iov_len;
+		}
+		if (requests[0]->op == LANE_READ)
+			moved = preadv(aio->bdev->fd, vector, (int)num, offset);
+		else
+			moved = pwritev(aio->bdev->fd, vector, (int)num, offset);
+	}
+	/* Which of them failed, and how, they tell one by one. */
+	if (moved <= 0) {
+		execute(aio, requests[0]);
+		return 1;
+	}
+	left = (uint64_t)moved;
+	for (num = 0; left > 0; num++) {
+		struct lane_event *event = &aio->ready[aio->num_ready++];
+
+		event->request = requests[num];
+		event->result = (int64_t)(left < vector[num].iov_len ? left : vector[num].iov_len);
+		left -= (uint64_t)event->result;
+	}
+	return (int)num;
 }
 
 static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request, size_t bytes)
@@ -155,8 +261,19 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 
 	if (ret >= 0)
 		return ret;
-	if (requests[0]->op == LANE_READ || requests[0]->op == LANE_WRITE)
-		want_context(aio, count);
+	if (can_be_direct(aio, requests[0])) {
+		if (aio->num_ready > 0 && (!aio->is_used || is_ending(aio, requests[0])))
+			return 0;
+		if (!aio->is_used) {
+			execute_first(aio, requests[0]);
+			return 1;
+		}
+		if (is_ending(aio, requests[0])) {
+			begin_dropping(aio);
+			return execute_together(aio, requests, count);
+		}
+		want_context(aio);
+	}
 	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
 		/* What is to be had at once is not to hold up what is not. */
 		if (page_cache_has(&aio->cache, requests[prepared], &direct) && prepared > 0)
@@ -245,9 +362,8 @@ static int aio_reap(void *engine, struct lane_event *events, unsigned int max, i
 	while (count < max && aio->num_ready > 0)
 		events[count++] = aio->ready[--aio->num_ready];
 	/* Always before waiting: one read() of the eventfd may have counted more completions than were collected then.
-	 */
-	if (count == 0)
-		count = collect(aio, events, max);
+	 * And blocking calls do not keep what is finished from being told. */
+	count += collect(aio, events + count, max - count);
 	if (count > 0 || timeout_ms == 0)
 		return (int)count;
 	if (aio->is_flushed && aio->in_flight == 0)

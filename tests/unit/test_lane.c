@@ -659,6 +659,62 @@ static void a_file_takes_far_more_requests_than_fit_at_once(void **state)
 	free(asks);
 }
 
+enum { NEAR_REQUESTS = 300, NEAR_BYTES = 8192, NEAR_ODD = 100 };
+
+/* All of the file at @path by one lane; @last: bytes of the last request. */
+static void transfer_near_end(const char *path, enum lane_op op, char *memory, uint64_t last)
+{
+	struct ask *asks = calloc(NEAR_REQUESTS, sizeof(*asks));
+	struct block_device *bdev;
+	unsigned int i;
+
+	num_finished = 0;
+	assert_int_equal(kcopyd_device_open(path, O_RDWR, &bdev), 0);
+	for (i = 0; i < NEAR_REQUESTS; i++) {
+		asks[i] = make(op, 0, i == NEAR_REQUESTS - 1 ? last : NEAR_BYTES);
+		asks[i].request.offset = (uint64_t)i * NEAR_BYTES;
+		asks[i].request.buffer = memory + (size_t)i * NEAR_BYTES;
+		/* Not the first ones; and with gaps. */
+		asks[i].request.is_near_end = i > 20 && i % 50;
+	}
+	submit(bdev->lane, asks, NEAR_REQUESTS);
+	wait_finished(asks, NEAR_REQUESTS);
+	for (i = 0; i < NEAR_REQUESTS; i++)
+		assert_done(&asks[i]);
+	kcopyd_device_close(bdev);
+	free(asks);
+}
+
+/* Near the end several of them are one call; each still gets what is its own, up to the last byte of an odd file. */
+static void requests_near_the_end_are_each_done(void **state)
+{
+	const size_t bytes = (size_t)NEAR_REQUESTS * NEAR_BYTES, odd = bytes - NEAR_BYTES + NEAR_ODD;
+	char path[] = "lane-test-XXXXXX";
+	char *memory = aligned_alloc(4096, bytes), *back = aligned_alloc(4096, bytes);
+	int fd = mkstemp(path);
+	size_t i;
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (i = 0; i < bytes; i++)
+		memory[i] = (char)(i * 31 + i / 4096);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
+	transfer_near_end(path, LANE_WRITE, memory, NEAR_BYTES);
+	memset(back, SCRIPT_POISON, bytes);
+	transfer_near_end(path, LANE_READ, back, NEAR_BYTES);
+	assert_memory_equal(memory, back, bytes);
+	assert_int_equal(ftruncate(fd, (off_t)odd), 0);
+	memset(back, SCRIPT_POISON, bytes);
+	transfer_near_end(path, LANE_READ, back, 512);
+	assert_memory_equal(memory, back, odd);
+	for (i = odd; i < bytes - NEAR_BYTES + 512; i++)
+		assert_int_equal(back[i], 0);
+	close(fd);
+	unlink(path);
+	free(memory);
+	free(back);
+}
+
 /* One by one: what one wait counted and the reap after it left there must not be waited for again. */
 static void completions_that_a_reap_leaves_are_found_by_the_next(void **state)
 {
@@ -808,6 +864,7 @@ int main(void)
 		cmocka_unit_test(an_idle_lane_is_destroyed_at_once),
 		cmocka_unit_test(many_threads_may_submit),
 		cmocka_unit_test(a_file_takes_far_more_requests_than_fit_at_once),
+		cmocka_unit_test(requests_near_the_end_are_each_done),
 		cmocka_unit_test(completions_that_a_reap_leaves_are_found_by_the_next),
 	};
 
