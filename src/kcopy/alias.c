@@ -350,21 +350,30 @@ static bool is_on_other_file(const struct io_region *regions, unsigned int num, 
 	return ret;
 }
 
-/* Those that may stand on one of the regions. */
+/*
+ * Those that may stand on one of the regions. They are virtual devices all; and to ask for their attributes there takes
+ * less than half of the time that it takes by the links in /sys/block. There may be hundreds, most of them unused.
+ */
 static void find_loops(const struct io_region *regions, unsigned int num, struct family *loops)
 {
+	const char *directory = "/sys/devices/virtual/block";
 	struct dirent *entry;
-	char path[600];
-	DIR *dir = opendir("/sys/block");
+	char path[NAME_MAX + 32];
+	DIR *dir = opendir(directory);
 
+	if (!dir) {
+		directory = "/sys/block";
+		dir = opendir(directory);
+	}
 	while (dir && (entry = readdir(dir))) {
 		dev_t rdev;
 
-		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", entry->d_name);
-		if (strncmp(entry->d_name, "loop", 4) != 0 || access(path, F_OK) ||
-		    is_on_other_file(regions, num, entry->d_name))
+		if (strncmp(entry->d_name, "loop", 4) != 0)
 			continue;
-		rdev = read_number("/sys/block", entry->d_name, "dev");
+		snprintf(path, sizeof(path), "%s/loop/backing_file", entry->d_name);
+		if (faccessat(dirfd(dir), path, F_OK, 0) || is_on_other_file(regions, num, entry->d_name))
+			continue;
+		rdev = read_number(directory, entry->d_name, "dev");
 		if (rdev)
 			add(loops, rdev);
 	}

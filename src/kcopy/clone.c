@@ -123,6 +123,13 @@ static void refresh(struct clone *clone, void (*fn)(const struct operand *operan
 			fn(&clone->guard.operands[number]);
 }
 
+/* While the disks read what is looked at next. What cannot be had now is asked for again, and told, when it is needed. */
+static void create_early(struct clone *clone)
+{
+	if (!clone->options->guard.is_dry && !clone->guard.is_interrupted && !guard_is_refused(&clone->guard))
+		(void)!kcopyd_client_create(choose_pages(clone), &clone->client);
+}
+
 /* Pre-flight is over. 0, or -errno: nothing was written. */
 static int run_jobs(struct clone *clone)
 {
@@ -130,7 +137,7 @@ static int run_jobs(struct clone *clone)
 	uint32_t flushed;
 	int ret;
 
-	ret = kcopyd_client_create(pages, &clone->client);
+	ret = clone->client ? 0 : kcopyd_client_create(pages, &clone->client);
 	if (ret) {
 		log_error("a reserve of %u pages of 4 KiB cannot be set aside: %s; try a smaller --pages", pages,
 			  strerror(-ret));
@@ -268,6 +275,7 @@ static bool run_copy(struct clone *clone, struct clone_result *result)
 		resume_create(&clone->guard, options->map_path,
 			      &clone->resume); /* what is wrong is a problem of an operand */
 	open_report(clone);
+	create_early(clone);
 	ret = guard_check(&clone->guard);
 	if (ret == 0 && clone->resume)
 		resume_doubt(clone->resume);

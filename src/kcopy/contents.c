@@ -22,18 +22,24 @@
 /* The other logical block that disks have, in bytes. */
 #define LARGE_BLOCK 4096u
 
-/*
- * Where libblkid and is_zfs_possible() look: at a device's start, some of ZFS's labels and single places behind it, and
- * its last ...
- */
-static const struct {
+struct place {
 	uint32_t offset, bytes;
-} places[] = { { 0, 72u << 10 },       { 128u << 10, 132u << 10 }, { 384u << 10, 132u << 10 },
-	       { 1u << 20, 4u << 10 }, { 2u << 20, 4u << 10 },	   { 4u << 20, 4u << 10 } };
-#define LAST_BYTES ((uint64_t)576 << 10)
-/* ... and a single one far before that (Promise's RAID). */
-#define PROMISE_FROM_END ((uint64_t)3087 * 512)
-#define PROMISE_BYTES 4096
+};
+
+/* Where libblkid looks: from a device's start on ... */
+static const struct place first_places[] = { { 0, 72u << 10 },	  { 128u << 10, 512 }, { 256u << 10, 512 },
+					     { 512u << 10, 512 }, { 1u << 20, 512 },   { 2u << 20, 512 },
+					     { 4u << 20, 512 } };
+/* ... before its end, and from there on: kinds of RAID, most of them Promise's, in single sectors ... */
+static const struct place last_places[] = { { 3087 * 512, 512 }, { 991 * 512, 81 * 512 }, { 735 * 512, 61 * 512 },
+					    { 591 * 512, 512 },	 { 399 * 512, 512 },	  { 257 * 512, 257 * 512 } };
+/*
+ * ... and in the second halves of ZFS's labels, of which the last two end at a multiple of their size. What is before the
+ * first one is read for other things, where there is room for ZFS.
+ */
+#define ZFS_LABEL_BYTES ((uint64_t)256 << 10)
+static const struct place first_labels[] = { { 72u << 10, 184u << 10 }, { 384u << 10, 128u << 10 } };
+static const struct place last_labels[] = { { 384u << 10, 128u << 10 }, { 128u << 10, 128u << 10 } };
 
 struct search {
 	int fd; /* for reading, through the page cache */
@@ -438,19 +444,29 @@ static int open_for_reading(const struct block_device *bdev)
 	return fd < 0 ? -errno : fd;
 }
 
+static void read_ahead(int fd, uint64_t offset, uint32_t bytes)
+{
+	posix_fadvise(fd, (off_t)offset, bytes, POSIX_FADV_WILLNEED);
+}
+
 /*
  * libblkid reads page by page, each when it has got the one before; almost all of them are at the two ends. Asked for at
  * once they take the time of a few.
  */
-static void read_ahead(int fd, uint64_t bytes)
+static void read_places(int fd, uint64_t bytes)
 {
-	uint64_t last = bytes > LAST_BYTES ? bytes - LAST_BYTES : 0;
+	uint64_t end = bytes - bytes % ZFS_LABEL_BYTES;
 
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && places[i].offset < last; i++)
-		posix_fadvise(fd, places[i].offset, places[i].bytes, POSIX_FADV_WILLNEED);
-	if (last > PROMISE_FROM_END)
-		posix_fadvise(fd, (off_t)(bytes - PROMISE_FROM_END), PROMISE_BYTES, POSIX_FADV_WILLNEED);
-	posix_fadvise(fd, (off_t)last, LAST_BYTES, POSIX_FADV_WILLNEED);
+	for (size_t i = 0; i < sizeof(first_places) / sizeof(first_places[0]); i++)
+		if (first_places[i].offset < bytes)
+			read_ahead(fd, first_places[i].offset, first_places[i].bytes);
+	for (size_t i = 0; i < sizeof(last_places) / sizeof(last_places[0]); i++)
+		if (last_places[i].offset <= bytes)
+			read_ahead(fd, bytes - last_places[i].offset, last_places[i].bytes);
+	for (size_t i = 0; i < 2 && bytes >= PROBE_ZFS_LEAST_BYTES; i++)
+		read_ahead(fd, first_labels[i].offset, first_labels[i].bytes);
+	for (size_t i = 0; i < 2 && bytes >= PROBE_ZFS_LEAST_BYTES; i++)
+		read_ahead(fd, end - last_labels[i].offset, last_labels[i].bytes);
 }
 
 void contents_begin(const struct io_region *region, dev_t rdev)
@@ -464,7 +480,7 @@ void contents_begin(const struct io_region *region, dev_t rdev)
 	 * the partition's own node.
 	 */
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	read_ahead(fd, kcopyd_device_bytes(region->bdev));
+	read_places(fd, kcopyd_device_bytes(region->bdev));
 	close(fd);
 }
 

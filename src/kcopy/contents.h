@@ -32,7 +32,7 @@ struct contents {
 
 /*
  * Before contents_find(), at best some time before: what the page cache holds of the device may be old and goes, and what
- * will be read is asked for. @rdev: 0 for a file, for which there is nothing to do.
+ * will be read is asked for, whichever part of it the region is. @rdev: 0 for a file, for which there is nothing to do.
  */
 void contents_begin(const struct io_region *region, dev_t rdev);
 

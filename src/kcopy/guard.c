@@ -116,9 +116,15 @@ static bool is_whole_disk(const struct operand *operand)
 	return operand->number > 0 && operand->is_block && alias_whole_disk(operand->rdev) == operand->rdev;
 }
 
+/* A destination's disk reads what it holds while other things are asked. */
 static void open_one(struct guard *guard, struct operand *operand)
 {
+	struct io_region region = { .bdev = NULL };
+
 	operand_open(operand, guard->operands, guard->num_dests);
+	region.bdev = operand->bdev;
+	if (region.bdev && operand->number > 0 && operand->is_block && !operand->is_shared)
+		contents_begin(&region, operand->rdev);
 	if (operand->lock_error && !operand->is_bad)
 		log_warning("%s: its disk cannot be locked against other programs: %s", operand->name,
 			    strerror(operand->lock_error));
@@ -355,17 +361,6 @@ static bool has_region(const struct operand *operand)
 	return operand->region.bdev && operand->region.count > 0;
 }
 
-/* The disks read while other things are asked. */
-static void begin_contents(const struct guard *guard)
-{
-	for (unsigned int i = 1; i <= guard->num_dests; i++) {
-		const struct operand *operand = &guard->operands[i];
-
-		if (has_region(operand))
-			contents_begin(&operand->region, operand->is_block ? operand->rdev : 0);
-	}
-}
-
 static void check_contents(struct guard *guard)
 {
 	const struct operand *source = &guard->operands[0];
@@ -427,7 +422,6 @@ int guard_open(const struct guard_options *options, const char **specs, unsigned
 	if (guard->is_interrupted)
 		return 0;
 	place_all(guard);
-	begin_contents(guard);
 	check_expects(guard);
 	check_overlap(guard);
 	guard_check_use(guard);

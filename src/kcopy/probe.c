@@ -11,6 +11,8 @@
 #define ZFS_LABEL_BYTES ((uint64_t)256 << 10)
 #define ZFS_UBERBLOCKS_BYTES ((size_t)128 << 10)
 #define ZFS_UBERBLOCK_BYTES ((size_t)1 << 10)
+/* Memory that is warm again costs less than to read all of them at once. */
+#define ZFS_READ_BYTES ((size_t)16 << 10)
 #define ZFS_MAGIC ((uint64_t)0x00bab10c)
 
 #define GPT_MAGIC "EFI PART"
@@ -122,22 +124,14 @@ static int skip_zfs(blkid_probe probe)
 	return blkid_probe_filter_superblocks_type(probe, BLKID_FLTR_NOTIN, names);
 }
 
-/*
- * libblkid looks for ZFS in the whole of its four labels, 1 MiB, and takes as long for that as for all else together. Is
- * there anything to find: one uberblock (its magic number, in either byte order) in one of the labels' arrays of them?
- */
-static bool is_zfs_possible(int fd, uint64_t offset, uint64_t bytes)
+/* In the array of them that begins at @offset; or it cannot be read. */
+static bool has_uberblock(int fd, uint64_t offset)
 {
-	static char uberblocks[ZFS_UBERBLOCKS_BYTES];
-	uint64_t end = bytes - bytes % ZFS_LABEL_BYTES, magic;
-	const uint64_t labels[] = { 0, ZFS_LABEL_BYTES, end - 2 * ZFS_LABEL_BYTES, end - ZFS_LABEL_BYTES };
+	char uberblocks[ZFS_READ_BYTES];
+	uint64_t magic;
 
-	if (end < 4 * ZFS_LABEL_BYTES)
-		return true;
-	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
-		off_t at = (off_t)(offset + labels[i] + ZFS_LABEL_BYTES - ZFS_UBERBLOCKS_BYTES);
-
-		if (pread(fd, uberblocks, sizeof(uberblocks), at) != (ssize_t)sizeof(uberblocks))
+	for (size_t i = 0; i < ZFS_UBERBLOCKS_BYTES; i += sizeof(uberblocks)) {
+		if (pread(fd, uberblocks, sizeof(uberblocks), (off_t)(offset + i)) != (ssize_t)sizeof(uberblocks))
 			return true;
 		for (size_t j = 0; j < sizeof(uberblocks); j += ZFS_UBERBLOCK_BYTES) {
 			memcpy(&magic, uberblocks + j, sizeof(magic));
@@ -145,6 +139,23 @@ static bool is_zfs_possible(int fd, uint64_t offset, uint64_t bytes)
 				return true;
 		}
 	}
+	return false;
+}
+
+/*
+ * libblkid looks for ZFS in the whole of its four labels, 1 MiB, and takes as long for that as for all else together. Is
+ * there anything to find: one uberblock (its magic number, in either byte order) in one of the labels' arrays of them?
+ */
+static bool is_zfs_possible(int fd, uint64_t offset, uint64_t bytes)
+{
+	uint64_t end = bytes - bytes % ZFS_LABEL_BYTES;
+	const uint64_t labels[] = { 0, ZFS_LABEL_BYTES, end - 2 * ZFS_LABEL_BYTES, end - ZFS_LABEL_BYTES };
+
+	if (bytes < PROBE_ZFS_LEAST_BYTES)
+		return false;
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++)
+		if (has_uberblock(fd, offset + labels[i] + ZFS_LABEL_BYTES - ZFS_UBERBLOCKS_BYTES))
+			return true;
 	return false;
 }
 
@@ -199,7 +210,8 @@ static int find_partitions(blkid_probe probe, struct probe_result *result)
 	return 0;
 }
 
-int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, struct probe_result *result)
+static int probe_all(int fd, uint64_t offset, uint64_t bytes, unsigned int block, bool has_no_zfs,
+		     struct probe_result *result)
 {
 	blkid_probe probe = blkid_new_probe();
 	int ret;
@@ -216,7 +228,7 @@ int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, 
 		ret = -EINVAL;
 		goto out;
 	}
-	ret = find_signatures(probe, !is_zfs_possible(fd, offset, bytes), result);
+	ret = find_signatures(probe, has_no_zfs, result);
 	for (size_t i = 0; ret == 0 && i < result->num_signatures; i++) {
 		if (result->signatures[i].is_table) {
 			ret = find_partitions(probe, result);
@@ -226,6 +238,17 @@ int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, 
 out:
 	blkid_free_probe(probe);
 	return ret;
+}
+
+/* What is_zfs_possible() reads is the most, and was asked for last: the disk has the time that all else takes. */
+int probe_contents(int fd, uint64_t offset, uint64_t bytes, unsigned int block, struct probe_result *result)
+{
+	int ret = probe_all(fd, offset, bytes, block, true, result);
+
+	if (ret || !is_zfs_possible(fd, offset, bytes))
+		return ret;
+	probe_free(result);
+	return probe_all(fd, offset, bytes, block, false, result);
 }
 
 /* In the second block of the disk, or in its last one. */

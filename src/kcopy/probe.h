@@ -40,6 +40,9 @@ struct probe_result {
 	size_t num_partitions;
 };
 
+/* ZFS is not looked for in less: its own least size of a device (SPA_MINDEVSIZE), and libblkid's. */
+#define PROBE_ZFS_LEAST_BYTES ((uint64_t)64 << 20)
+
 /*
  * Everything that is known in [offset, offset + bytes) of @fd, which is read through the page cache. @block: the logical
  * block that partition tables count in, in bytes; 0: that of the device, or 512. Not an error: nothing. -errno if it
