@@ -120,7 +120,8 @@ static void decide(struct tune *tune, uint64_t after)
 	uint64_t rate = after > tune->before ? after : tune->before;
 	struct tune_shape shape;
 
-	if (find_shape(tune, tune->step, &shape) && is_above(tune->trial, rate, tune->step == TUNE_LESS ? LOSS : GAIN)) {
+	if (find_shape(tune, tune->step, &shape) &&
+	    is_above(tune->trial, rate, tune->step == TUNE_LESS ? LOSS : GAIN)) {
 		keep(tune, shape);
 		return;
 	}

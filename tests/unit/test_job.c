@@ -292,7 +292,9 @@ static void one_spindle_is_read_and_written_in_turns(void **state)
 		for (size_t n = 0; n < world->dests[i]->num_entries; n++)
 			assert_false(is_busy_at(world->source, world->dests[i]->record[n].when));
 	for (size_t r = 0; r < world->source->num_entries; r++) {
-		for (; w < world->dests[0]->num_entries && world->dests[0]->record[w].when < world->source->record[r].when; w++)
+		for (; w < world->dests[0]->num_entries &&
+		       world->dests[0]->record[w].when < world->source->record[r].when;
+		     w++)
 			was_reading = false;
 		turns += !was_reading;
 		was_reading = true;

@@ -86,13 +86,14 @@ static void copy(struct model *model, uint64_t bytes)
 		uint64_t rate = model->rate(model);
 
 		if (model->noise)
-			rate = rate / 100 * (100 - model->noise + script_random(&model->random) % (2 * model->noise + 1));
+			rate = rate / 100 *
+			       (100 - model->noise + script_random(&model->random) % (2 * model->noise + 1));
 		clock_ns += CHUNK * S / rate;
 		tune_count(&model->tune, CHUNK);
 		tune_look(&model->tune);
 		assert_true(model->tune.shape.pages > 0 && model->tune.shape.pages <= model->tune.num_pages);
-		model->changes += before.pages != model->tune.shape.pages ||
-				  before.alternates != model->tune.shape.alternates;
+		model->changes +=
+			before.pages != model->tune.shape.pages || before.alternates != model->tune.shape.alternates;
 	}
 }
 
