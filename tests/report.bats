@@ -46,6 +46,8 @@ read_report() {
 		'.source | .errors == [] and .untold_sectors == 0' \
 		'[.destinations[] | .number, .operand, .kind, .region.sector] == [1, "first", "new-file", 0, 2, "second", "new-file", 8]' \
 		'[.destinations[] | .state, .flushed] | unique == [true, "complete"]' \
+		'.elapsed_seconds as $total | all(.destinations[]; 0 <= .written_seconds and .written_seconds <= .flushed_seconds and
+			.flushed_seconds <= $total)' \
 		'[.destinations[] | .written_sectors, .contiguous_sectors] | unique == [4096]' \
 		'[.destinations[] | .resumed_sectors, .failed_sectors, .untold_sectors] | unique == [0]' \
 		'[.destinations[] | .dropped, .stalled, .abandoned, .refused] | unique == [false]' \

@@ -142,6 +142,7 @@ static int run_jobs(struct clone *clone)
 	clone_stall_prepare(clone, pages);
 	pace_open(&clone->pace, clone->client, &clone->options->speed);
 	clone_flush_prepare(clone);
+	report_wake(clone->report, clone->done_fd);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
 	clone_map_save(clone, ~0u);

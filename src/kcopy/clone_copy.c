@@ -103,7 +103,7 @@ static unsigned int wait_for_jobs(struct clone *clone)
 
 	while ((num = collect(clone)) == 0) {
 		clone_wait(clone);
-		clone_map_tick(clone);
+		clone_flush_tick(clone);
 	}
 	return num;
 }

@@ -36,6 +36,11 @@ static struct json_object *make_seconds(uint64_t ms)
 	return json_object_new_double_s((double)ms / 1000, text);
 }
 
+static struct json_object *make_time(const struct report_facts *facts, int64_t ms)
+{
+	return facts->report && ms >= 0 ? make_seconds((uint64_t)ms) : NULL;
+}
+
 static struct json_object *make_error(const struct report_area *area)
 {
 	static const char *const ops[] = { "read", "write", "zero", "flush" };
@@ -135,7 +140,9 @@ static struct json_object *make_dest(const struct report_facts *facts, unsigned 
 	json_object_object_add(object, "written_sectors", json_make_number(true, dest->written));
 	json_object_object_add(object, "resumed_sectors", json_make_number(true, dest->resumed));
 	json_object_object_add(object, "contiguous_sectors", json_make_number(true, dest->contiguous));
+	json_object_object_add(object, "written_seconds", make_time(facts, dest->written_ms));
 	json_object_object_add(object, "flushed", json_make_bool(dest->is_flushed));
+	json_object_object_add(object, "flushed_seconds", make_time(facts, dest->flushed_ms));
 	json_object_object_add(object, "dropped", json_make_bool(dest->is_dropped));
 	json_object_object_add(object, "stalled", json_make_bool(facts->stalled & bit));
 	json_object_object_add(object, "abandoned", json_make_bool(facts->abandoned & bit));

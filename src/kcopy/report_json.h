@@ -39,8 +39,8 @@ struct report_facts {
  *       "unreadable_sectors", "errors": [ errors ], "untold_sectors": of those that there was no memory for },
  *     "destinations": [ the same and {
  *       "state": "complete", "failed", "incomplete", "interrupted" or "untouched",
- *       "written_sectors", "resumed_sectors": of these, by the map from before, "contiguous_sectors", "flushed",
- *       "dropped", "stalled", "abandoned",
+ *       "written_sectors", "resumed_sectors": of these, by the map from before, "contiguous_sectors",
+ *       "written_seconds": until all was, or null, "flushed", "flushed_seconds": until it was, or null, "dropped", "stalled", "abandoned",
  *       "failed_sectors", "first_bad_sector", "errors": [ errors ], "untold_sectors",
  *       "map": null or { "path", "saved": as it is now, "error" } } ] }
  *
