@@ -12,6 +12,7 @@ readonly MIB=1048576
 # A destination $loop that stops at 4 of 24 MiB, more than the reserve has.
 slow_one() {
 	need_loop
+	need_tool jq
 	need_nbd
 	random_file source $((24 * MIB))
 	filled_file image $((24 * MIB))
@@ -33,7 +34,7 @@ gate_close() {
 	slow_one
 	for flags in --max-lag=4M '--max-lag=2MiB --pages=2048'; do
 		# shellcheck disable=SC2086
-		kcopy_start -v $flags source new "$loop" copy
+		kcopy_start -v --json=report $flags source new "$loop" copy
 		gate_wait slow
 		poll "$KCOPY_TIMEOUT" said 'new: all written after [0-9]'
 		poll "$KCOPY_TIMEOUT" said 'copy: all written after [0-9]'
@@ -46,6 +47,8 @@ gate_close() {
 		assert_same source 0 new 0 $((24 * MIB))
 		assert_same source 0 copy 0 $((24 * MIB))
 		assert_said "$loop: 49152 sectors .*written and flushed"
+		# What was read twice cannot be told from holes.
+		jq -e '.source | .hole_sectors == null and .read_sectors > 49152' report
 		rm copy new
 		filled_file image $((24 * MIB))
 		fresh "$loop"

@@ -223,6 +223,7 @@ static void write_report(struct clone *clone, bool is_begun, struct clone_result
 		.status = result->status,
 		.signal = result->signal,
 		.elapsed_ms = now_ms() - clone->begin_ms,
+		.speed = is_begun ? clone->pace.speed : clone->options->speed,
 		.has_read_error = atomic_load(&clone->read_err),
 		.failed = atomic_load(&clone->write_err),
 	};
@@ -244,9 +245,11 @@ static void write_report(struct clone *clone, bool is_begun, struct clone_result
 void clone_refuse(const struct options *options)
 {
 	const struct guard guard = { .operands = NULL };
-	const struct report_facts facts = {
-		.guard = &guard, .is_dry = options->guard.is_dry, .status = CLONE_REFUSED, .signal = signals_pending()
-	};
+	const struct report_facts facts = { .guard = &guard,
+					    .is_dry = options->guard.is_dry,
+					    .status = CLONE_REFUSED,
+					    .signal = signals_pending(),
+					    .speed = options->speed };
 	struct json_file file;
 
 	if (options->has_json &&

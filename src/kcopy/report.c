@@ -46,7 +46,8 @@ struct report {
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
-	sector_t read; /* without holes */
+	sector_t asked; /* with a map: of the source, by all jobs; a destination may have lacked less */
+	sector_t read;	/* without holes; what was unreadable and stands as zeros is counted, too */
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
@@ -374,6 +375,13 @@ uint64_t report_count_writes(struct report *report, unsigned int number)
 	return ret;
 }
 
+void report_add_asked(struct report *report, sector_t count)
+{
+	pthread_mutex_lock(&report->lock);
+	report->asked += count;
+	pthread_mutex_unlock(&report->lock);
+}
+
 void report_add_flushed(struct report *report, unsigned int number)
 {
 	pthread_mutex_lock(&report->lock);
@@ -535,14 +543,20 @@ static void print_good(const struct report *report, unsigned int number)
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
+/* Where the copy went on past them, chunks were told as read with what is unreadable in them. */
+static sector_t count_read(const struct report *report)
+{
+	return report->is_ignoring ? report->read - report->unreadable : report->read;
+}
+
 static void tell_transfers(const struct report *report)
 {
 	const struct guard *guard = report->guard;
 	char size[UNITS_SIZE_CHARS];
 
 	if (guard->has_source)
-		log_detail("source: %" PRIu64 " sectors (%s) read", report->read,
-			   units_format_bytes(report->read * KCOPYD_SECTOR_BYTES, size));
+		log_detail("source: %" PRIu64 " sectors (%s) read", count_read(report),
+			   units_format_bytes(count_read(report) * KCOPYD_SECTOR_BYTES, size));
 	for (unsigned int number = 1; number <= guard->num_dests; number++)
 		log_detail("destination %u: %" PRIu64 " sectors (%s) zeroed without sending zeros", number,
 			   report->dests[number - 1].zeroed,
@@ -628,9 +642,30 @@ void report_print(struct report *report)
 
 /* -- for who reports to programs ----------------------------------------------------------------- */
 
+/*
+ * What the jobs were to copy and nobody read. Not known if something was read twice, or if a job may have ended early: of
+ * jobs with all destinations one that is complete proves that it did not.
+ */
+static bool find_holes(const struct report *report, sector_t *holes)
+{
+	const struct guard *guard = report->guard;
+	unsigned int num_complete = 0;
+
+	*holes = (report->resume ? report->asked : guard->operands[0].region.count) - report->read;
+	for (unsigned int number = 1; number <= guard->num_dests; number++) {
+		if (report->dests[number - 1].is_split_off)
+			return false;
+		num_complete += has_all(report, number);
+	}
+	return num_complete >= (report->resume ? guard->num_dests : 1);
+}
+
 void report_ask_source(const struct report *report, struct report_source *source)
 {
-	*source = (struct report_source){ .unreadable = report->unreadable, .areas = &report->areas };
+	*source = (struct report_source){ .read = count_read(report),
+					  .unreadable = report->unreadable,
+					  .areas = &report->areas };
+	source->has_holes = find_holes(report, &source->holes);
 }
 
 static enum report_state state_of(const struct report *report, unsigned int number)
@@ -658,6 +693,7 @@ void report_ask_dest(const struct report *report, unsigned int number, struct re
 		.state = state_of(report, number),
 		.written = result->written,
 		.resumed = result->resumed,
+		.zeroed = result->zeroed,
 		.contiguous = result->contiguous,
 		.failed = result->failed,
 		.is_dropped = result->is_dropped,

@@ -54,6 +54,9 @@ bool report_is_written(struct report *report, unsigned int number);
 /* How often destination @number was written to so far, or could not be. Any thread. */
 uint64_t report_count_writes(struct report *report, unsigned int number);
 
+/* With a map: a job was started that copies so many sectors of the source. Any thread. */
+void report_add_asked(struct report *report, sector_t count);
+
 /* All that was written to destination @number is flushed now. Any thread. */
 void report_add_flushed(struct report *report, unsigned int number);
 
@@ -93,6 +96,9 @@ enum report_state {
 };
 
 struct report_source {
+	sector_t read;	/* as often as it was, but not again after an error */
+	sector_t holes; /* that were not read; valid if ... */
+	bool has_holes; /* ... it is known how many */
 	sector_t unreadable;
 	const struct report_areas *areas;
 };
@@ -101,6 +107,7 @@ struct report_dest {
 	enum report_state state;
 	sector_t written;    /* sectors, wherever they are */
 	sector_t resumed;    /* of these, how many were there already, by the map */
+	sector_t zeroed;     /* of those written in this run: without sending zeros */
 	sector_t contiguous; /* sectors, from the start */
 	sector_t failed;     /* sectors */
 	bool is_dropped;

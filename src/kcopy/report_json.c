@@ -87,6 +87,8 @@ static struct json_object *make_source(const struct report_facts *facts)
 	if (facts->report)
 		report_ask_source(facts->report, &source);
 	add_operand(object, facts, 0);
+	json_object_object_add(object, "read_sectors", json_make_number(true, source.read));
+	json_object_object_add(object, "hole_sectors", json_make_number(source.has_holes, source.holes));
 	json_object_object_add(object, "unreadable_sectors", json_make_number(true, source.unreadable));
 	add_errors(object, source.areas);
 	return object;
@@ -139,6 +141,7 @@ static struct json_object *make_dest(const struct report_facts *facts, unsigned 
 	json_object_object_add(object, "state", json_make_text(state_of(facts, dest)));
 	json_object_object_add(object, "written_sectors", json_make_number(true, dest->written));
 	json_object_object_add(object, "resumed_sectors", json_make_number(true, dest->resumed));
+	json_object_object_add(object, "zeroed_sectors", json_make_number(true, dest->zeroed));
 	json_object_object_add(object, "contiguous_sectors", json_make_number(true, dest->contiguous));
 	json_object_object_add(object, "written_seconds", make_time(facts, dest->written_ms));
 	json_object_object_add(object, "flushed", json_make_bool(dest->is_flushed));
@@ -216,6 +219,10 @@ struct json_object *report_json_make(const struct report_facts *facts)
 	add_end(object, facts);
 	add_errors_of_all(object, facts);
 	json_object_object_add(object, "written_bytes", json_make_number(true, written * KCOPYD_SECTOR_BYTES));
+	json_object_object_add(object, "limit_bytes_per_second",
+			       json_make_number(facts->speed.limit > 0, facts->speed.limit));
+	json_object_object_add(object, "throttle_percent",
+			       json_make_number(facts->speed.throttle > 0, facts->speed.throttle));
 	json_object_object_add(object, "source", make_source(facts));
 	json_object_object_add(object, "destinations", dests);
 	return object;
