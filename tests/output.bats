@@ -189,11 +189,12 @@ not_typed() {
 	! typed "$1" || fail "'$1' should not be in:" "$(<typescript)"
 }
 
-# terminal_start ARGUMENT...: kcopy on a terminal of its own, what it prints there is in typescript.
+# terminal_start ARGUMENT...: kcopy on a terminal of its own, $columns wide if that is set; what it prints there is in
+# typescript.
 terminal_start() {
 	local command
 	printf -v command '%q ' "$KCOPY" "$@"
-	script -qefc "$command" typescript </dev/null >/dev/null 2>&1 3>&- 4>&- &
+	script -qefc "${columns:+stty cols $columns; }exec $command" typescript </dev/null >/dev/null 2>&1 3>&- 4>&- &
 	pid=$!
 	started+=("$pid")
 }
@@ -222,6 +223,51 @@ terminal_start() {
 	kcopy_wait
 	assert_status 0
 	typed "$loop: 16384 sectors .*written and flushed"
+}
+
+@test "on a narrow terminal the line of progress has less in it, and nothing of it is cut off" {
+	need_tool script stty
+	local columns line size='[0-9.]+ [KM]?i?B' left='[0-9]+:[0-9]{2} left'
+	for columns in 80 42 30 12 5; do
+		terminal_start --limit=100KB source copy
+		: >err
+		kcopy_wait
+		assert_status 0
+		tr '\r' '\n' <typescript | sed -n 's/\x1b\[K//; /%/p' >lines
+		while read -r line; do
+			((${#line} < columns)) || fail "wider than $columns: $line"
+			grep -qxE " ?[0-9]+ %(  $size of $size)?(,? +$size/s)?(,? +($left|flushing))?" <<<"$line" ||
+				fail "cut off at $columns: $line"
+		done < <(sed 's/^ *//' lines)
+		case $columns in
+		80) grep -qE "% +$size of $size, $size/s, $left$" lines ;;
+		42) grep -qE "% +$size of $size, $left$" lines ;;
+		30) grep -qE "% +$left$" lines ;;
+		12) grep -qE '^ *[0-9]+ %$' lines ;;
+		5) ! grep -q . lines || fail 'it cannot fit' ;;
+		esac || fail "not what fits into $columns:" "$(<lines)"
+		rm copy
+	done
+}
+
+@test "behind an interrupt the line of progress does not say how long it takes" {
+	need_loop
+	need_nbd
+	need_tool script pgrep
+	random_file source 8388608
+	filled_file image 8388608
+	gate_new slow image 4194304
+	terminal_start --pages=512 source "$loop"
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" typed ' left$'
+	kill -TERM "$(pgrep -P "$pid")"
+	poll "$KCOPY_TIMEOUT" typed '%  .* of 8 MiB, ending$'
+	sed '1,/ending in order/d' typescript >behind
+	gate_open slow
+	: >err
+	kcopy_wait
+	assert_status 143
+	! grep -q left behind || fail 'it goes on counting:' "$(<behind)"
 }
 
 @test "there is no line of progress while kcopy is in the background of its terminal" {

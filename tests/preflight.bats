@@ -420,7 +420,7 @@ disk_4k_new() {
 	image_mounted busy mounted
 	refuses_saying "missing/new: cannot be created: its directory: No such file or directory" \
 		"$loop: is in use: mounted on $scratch/mounted; release it first (umount $scratch/mounted)" \
-		"$small: is too small: 24 KiB (48 sectors) from sector 2000 on, 64 KiB (128) are needed" \
+		"$small: is too small: 24 KiB (48 sectors) from sector 2000 on, 64 KiB (128 sectors) are needed" \
 		"image: would overwrite its partition table (gpt, 3 partitions); $force" \
 		"$loop: would overwrite its $what" "$full" -- \
 		source new "$good" image "$loop" missing/new "$small:2000" ext4 new2

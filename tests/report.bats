@@ -43,11 +43,14 @@ read_report() {
 		'.written_bytes == 4194304' \
 		'.source | .operand == "source" and .path == "source" and .number == 0 and .size_bytes == 2097152' \
 		'.source | .region == { "sector": 0, "count": 4096, "bytes": 2097152 } and .unreadable_sectors == 0' \
-		'.source | .errors == [] and .untold_sectors == 0' \
+		'.source | .errors == [] and .untold_sectors == 0 and .read_sectors == 4096 and .hole_sectors == 0' \
+		'.limit_bytes_per_second == null and .throttle_percent == 100' \
 		'[.destinations[] | .number, .operand, .kind, .region.sector] == [1, "first", "new-file", 0, 2, "second", "new-file", 8]' \
 		'[.destinations[] | .state, .flushed] | unique == [true, "complete"]' \
+		'[.destinations[] | [0, .written_seconds, .flushed_seconds] | . == sort] | all' \
+		'([.destinations[].flushed_seconds] | max) <= .elapsed_seconds' \
 		'[.destinations[] | .written_sectors, .contiguous_sectors] | unique == [4096]' \
-		'[.destinations[] | .resumed_sectors, .failed_sectors, .untold_sectors] | unique == [0]' \
+		'[.destinations[] | .resumed_sectors, .zeroed_sectors, .failed_sectors, .untold_sectors] | unique == [0]' \
 		'[.destinations[] | .dropped, .stalled, .abandoned, .refused] | unique == [false]' \
 		'[.destinations[] | .errors, .reasons] | unique == [[]]' \
 		'[.destinations[] | .first_bad_sector, .map] | unique == [null]'
@@ -67,6 +70,36 @@ read_report() {
 		'[.destinations[] | .state, .written_sectors] == ["complete", 8, "complete", 16]'
 }
 
+@test "what was read, what was a hole, and what was zeroed without sending zeros" {
+	truncate -s $((16 * MIB)) sparse
+	dd if=source of=sparse bs=$MIB seek=4 conv=notrunc status=none
+	# Zeros that are data.
+	dd if=/dev/zero of=sparse bs=$MIB count=1 seek=10 conv=notrunc status=none
+	sync sparse
+	(($(du -k sparse | cut -f1) == 3072)) || skip_because 'needs a file system with holes'
+	report sparse copy
+	assert_status 0
+	assert_same sparse 0 copy 0 $((16 * MIB))
+	assert_report '.source | .read_sectors == 6144 and .hole_sectors == 26624 and .unreadable_sectors == 0' \
+		'.destinations[0] | .written_sectors == 32768 and .zeroed_sectors == 28672'
+	report --sparse=never --force sparse copy
+	assert_status 0
+	assert_report '.source | .read_sectors == 32768 and .hole_sectors == 0' '.destinations[0].zeroed_sectors == 0'
+	report --zero zeros:8+64
+	assert_status 0
+	assert_report '.destinations[0].zeroed_sectors == 64'
+	# Of what a map says is missing only.
+	report --map=map sparse first
+	assert_status 0
+	sed -i 's/^0x00000000  0x01000000  +$/0x00000000  0x00500000  +\n0x00500000  0x00700000  ?\n0x00C00000  0x00400000  +/' map
+	report --map=map sparse first
+	assert_status 0
+	assert_report '.source | .read_sectors == 4096 and .hole_sectors == 10240' \
+		'.destinations[0] | .written_sectors == 32768 and .resumed_sectors == 18432 and .zeroed_sectors == 12288'
+	report --map=map sparse first
+	assert_report '.source | .read_sectors == 0 and .hole_sectors == 0'
+}
+
 @test "errors of every kind, with their places" {
 	need_loop
 	need_nbd
@@ -79,6 +112,7 @@ read_report() {
 	assert_status $((1 + 2 + 8))
 	assert_report '.status == 11 and .read_err == 1 and .write_err == 5 and .failed == [0, 1, 3]' \
 		'.source.unreadable_sectors == 5 and .source.untold_sectors == 0' \
+		'.source.read_sectors == 4091 and .source.hole_sectors == 0' \
 		'[.source.errors[] | [.op, .sector, .count, .errno, .error, .message]] ==
 			[["read", 8, 2], ["read", 16, 1], ["read", 2048, 1], ["read", 4095, 1]
 			| . + [5, "EIO", "Input/output error"]]' \
@@ -95,7 +129,7 @@ read_report() {
 	report --retries=0 "$bad" "$full" new
 	assert_status 1
 	assert_report '.read_err == 1 and .write_err == 0 and .failed == [0] and .source.unreadable_sectors == .source.errors[0].count' \
-		'[.source.errors[].sector] == [8]' \
+		'[.source.errors[].sector] == [8]' '.source.hole_sectors == null' \
 		'[.destinations[] | .state, .contiguous_sectors] == ["incomplete", 8, "incomplete", 8]'
 	report --retries=0 source "$full" new
 	assert_status 2
@@ -157,7 +191,10 @@ read_report() {
 		read_report report
 		assert_report '.status == 130 and .signal == "SIGINT" and .interrupted and .write_err == 0' \
 			'[.destinations[] | .state] == ["interrupted", "interrupted"]' \
-			'[.destinations[] | .flushed] == [true, true]' ".destinations[0].written_sectors == $held"
+			'[.destinations[] | .flushed] == [true, true]' ".destinations[0].written_sectors == $held" \
+			'.source.hole_sectors == null and .source.read_sectors > 0' \
+			'[.destinations[] | .written_seconds] == [null, null]' \
+			'all(.destinations[]; .flushed_seconds > 0)'
 		rm -f map.*
 	done
 }
@@ -197,7 +234,8 @@ read_report() {
 	report missing source nowhere/new
 	assert_report '.source.reasons == ["does not exist"] and .destinations[0].reasons == []' \
 		'.destinations[1] | .reasons == ["cannot be created: its directory: No such file or directory"] and .refused' \
-		'[.destinations[].state] == ["untouched", "untouched"] and .written_bytes == 0 and .write_err == 0'
+		'[.destinations[].state] == ["untouched", "untouched"] and .written_bytes == 0 and .write_err == 0' \
+		'.source.read_sectors == 0 and .source.hole_sectors == null and .destinations[0].zeroed_sectors == 0'
 	report --dry-run missing source nowhere/new
 	assert_report '[.operands[].reasons | length] == [1, 0, 1]'
 }

@@ -105,6 +105,22 @@ is_listening() {
 	assert_same source 0 copy 0 $BYTES
 }
 
+@test "the report has what held last" {
+	need_tool jq
+	slow_start --json=report source copy
+	run kcopy -R "$pid" --throttle=50
+	run kcopy -R "$pid" --limit=100MB
+	kcopy_wait
+	assert_status 0
+	[ "$(jq -c '[.limit_bytes_per_second, .throttle_percent]' report)" = '[100000000,50]' ]
+	run kcopy -q --json=report --limit=1G source copy
+	assert_status 0
+	[ "$(jq -c '[.limit_bytes_per_second, .throttle_percent]' report)" = '[1073741824,100]' ]
+	run kcopy -q --json=report --throttle=20 source missing/copy
+	assert_status 128
+	[ "$(jq -c '[.limit_bytes_per_second, .throttle_percent]' report)" = '[null,20]' ]
+}
+
 @test "a copy in a process of its own, for --stall-timeout, is reached by its parent's number" {
 	slow_start --stall-timeout=3600 source copy
 	run kcopy --remote="$pid" --limit=1P

@@ -185,7 +185,7 @@ row_slow1of3() {
 	claim alone atmost 1.02
 	# shellcheck disable=SC2046 # words
 	ours=$(scaled 1e-6 $(<"$place/fast")) theirs=$(scaled 1e-6 $(<"$place/alone"))
-	result 'until all is written to the two fast ones (all are flushed at the end)' s "$ours" '' '' told ''
+	result 'until all is written to the two fast ones' s "$ours" '' '' told ''
 	result 'until all is written to the two fast ones' s "$ours" "${label[fast]}" "$theirs" atmost 1.05
 }
 

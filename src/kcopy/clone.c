@@ -149,6 +149,7 @@ static int run_jobs(struct clone *clone)
 	clone_stall_prepare(clone, pages);
 	pace_open(&clone->pace, clone->client, &clone->options->speed);
 	clone_flush_prepare(clone);
+	report_wake(clone->report, clone->done_fd);
 	tell_plan(clone, pages);
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
 	clone_map_save(clone, ~0u);
@@ -229,6 +230,7 @@ static void write_report(struct clone *clone, bool is_begun, struct clone_result
 		.status = result->status,
 		.signal = result->signal,
 		.elapsed_ms = now_ms() - clone->begin_ms,
+		.speed = is_begun ? clone->pace.speed : clone->options->speed,
 		.has_read_error = atomic_load(&clone->read_err),
 		.failed = atomic_load(&clone->write_err),
 	};
@@ -250,9 +252,11 @@ static void write_report(struct clone *clone, bool is_begun, struct clone_result
 void clone_refuse(const struct options *options)
 {
 	const struct guard guard = { .operands = NULL };
-	const struct report_facts facts = {
-		.guard = &guard, .is_dry = options->guard.is_dry, .status = CLONE_REFUSED, .signal = signals_pending()
-	};
+	const struct report_facts facts = { .guard = &guard,
+					    .is_dry = options->guard.is_dry,
+					    .status = CLONE_REFUSED,
+					    .signal = signals_pending(),
+					    .speed = options->speed };
 	struct json_file file;
 
 	if (options->has_json &&

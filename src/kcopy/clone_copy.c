@@ -103,7 +103,7 @@ static unsigned int wait_for_jobs(struct clone *clone)
 
 	while ((num = collect(clone)) == 0) {
 		clone_wait(clone);
-		clone_map_tick(clone);
+		clone_flush_tick(clone);
 	}
 	return num;
 }
@@ -148,6 +148,8 @@ static int start_piece(struct clone *clone, const struct resume_piece *piece)
 	ret = kcopyd_copy(clone->client, &source, job->num_dests, job->dests, flags, job_done, job);
 	if (ret)
 		atomic_store(&job->state, JOB_FREE);
+	else
+		report_add_asked(clone->report, piece->count);
 	return ret;
 }
 

@@ -42,6 +42,8 @@ struct clone_flush {
 	uint32_t asked;		   /* of these: whose map the one that is under way is for */
 	uint32_t flushed;	   /* by the last one that ended */
 	bool has_failed;
+	bool is_whole;	 /* when the last one began, its destinations had all that they are to get ... */
+	uint64_t writes; /* ... and so often had been written to them, see report_count_writes() */
 	bool is_last;	 /* the one behind the copy */
 	uint64_t due_ms; /* the next one beside it; CLOCK_MONOTONIC; 0: not known yet */
 };
@@ -117,8 +119,15 @@ void clone_flush_begin(struct clone *clone, struct clone_flush *flush, uint32_t 
 void clone_flush_end(struct clone *clone, struct clone_flush *flush);
 
 /*
- * At the end, and nothing is called off any more: flushes what is worth it, and saves the map of each destination when its own flush is through. Returns the
- * destinations (bit N-1) that have not failed and are on stable storage.
+ * Flushes a device, unless that was begun already, if all of its destinations have all that they are to get. False: they
+ * have not, or it has lost data.
+ */
+bool clone_flush_whole(struct clone *clone, struct clone_flush *flush);
+
+/*
+ * At the end, and nothing is called off any more: flushes what is worth it and is not flushed yet, and saves the map of
+ * each destination when its own flush is through. Returns the destinations (bit N-1) that have not failed and are on
+ * stable storage.
  */
 uint32_t clone_flush(struct clone *clone);
 
@@ -127,8 +136,8 @@ uint32_t clone_flush(struct clone *clone);
 /* Saves what has changed of these maps (bit N-1). What cannot be saved is told, also by the report at the end. */
 void clone_map_save(struct clone *clone, uint32_t numbers);
 
-/* While it runs: starts and ends flushes for the maps, and saves them, when it is time. Often called. */
-void clone_map_tick(struct clone *clone);
+/* While it runs: starts and ends flushes, of who is complete and for the maps, and saves these. Often called. */
+void clone_flush_tick(struct clone *clone);
 
 /* -- clone_stall.c ------------------------------------------------------------------------------- */
 

@@ -48,6 +48,7 @@ void clone_flush_begin(struct clone *clone, struct clone_flush *flush, uint32_t 
 	struct clone_job *job = &flush->job;
 	int ret;
 
+	flush->is_whole = false;
 	clone_job_begin(clone, job);
 	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
 		if (numbers >> (number - 1) & 1)
@@ -95,6 +96,10 @@ static void end_copy(struct clone *clone, const struct clone_flush *flush)
 void clone_flush_end(struct clone *clone, struct clone_flush *flush)
 {
 	flush->flushed = find_flushed(clone, flush);
+	flush->is_whole &= !flush->job.is_cancelled;
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if ((flush->is_whole || flush->is_last) && (flush->flushed >> (number - 1) & 1))
+			report_add_flushed(clone->report, number);
 	if (clone->resume) {
 		resume_end_flush(clone->resume, flush->asked, flush->flushed, flush->job.failed);
 		clone_map_save(clone, flush->numbers);
@@ -107,6 +112,41 @@ void clone_flush_end(struct clone *clone, struct clone_flush *flush)
 }
 
 /* -- the last one -------------------------------------------------------------------------------- */
+
+static uint64_t count_writes(const struct clone *clone, const struct clone_flush *flush)
+{
+	uint64_t writes = 0;
+
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if (flush->numbers >> (number - 1) & 1)
+			writes += report_count_writes(clone->report, number);
+	return writes;
+}
+
+/* Is the one that was begun last behind everything that was ever written there? */
+static bool is_behind_all(const struct clone *clone, const struct clone_flush *flush)
+{
+	return flush->is_whole && count_writes(clone, flush) == flush->writes;
+}
+
+bool clone_flush_whole(struct clone *clone, struct clone_flush *flush)
+{
+	uint64_t writes = count_writes(clone, flush);
+
+	if (is_behind_all(clone, flush))
+		return true;
+	if (flush->has_failed && !is_ignoring(clone))
+		return false;
+	for (unsigned int number = 1; number <= clone->guard.num_dests; number++)
+		if ((flush->numbers >> (number - 1) & 1) && !report_is_written(clone->report, number))
+			return false;
+	if (clone->resume)
+		flush->asked = resume_begin_flush(clone->resume, flush->numbers);
+	clone_flush_begin(clone, flush, flush->numbers);
+	flush->is_whole = true;
+	flush->writes = writes;
+	return true;
+}
 
 /* The destinations that it is worth it for. */
 static uint32_t find_wanting(const struct clone *clone, const struct clone_flush *flush)
@@ -138,8 +178,10 @@ static bool go_on(struct clone *clone, struct clone_flush *flush)
 	}
 	if (flush->is_last)
 		return false;
-	/* One for the maps was under way, or none. */
+	/* One beside the copy was under way, or none. */
 	flush->is_last = true;
+	if (is_behind_all(clone, flush))
+		return false;
 	flush->flushed = 0;
 	numbers = find_wanting(clone, flush);
 	if (numbers == 0)
@@ -166,6 +208,7 @@ uint32_t clone_flush(struct clone *clone)
 			operand_close_device(&clone->guard.operands[0]); /* takes some time; the flush does too */
 		clone_wait(clone);
 	}
+	report_print_news(clone->report);
 	for (unsigned int i = 0; i < clone->num_flushes; i++)
 		flushed |= clone->flushes[i].flushed;
 	return flushed & ~atomic_load(&clone->write_err);

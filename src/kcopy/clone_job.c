@@ -12,6 +12,7 @@ void clone_job_begin(struct clone *clone, struct clone_job *job)
 	job->clone = clone;
 	job->num_dests = 0;
 	job->failed = 0;
+	job->is_cancelled = false;
 	atomic_store(&job->state, JOB_RUNNING);
 }
 

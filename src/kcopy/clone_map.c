@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Maps while a copy runs: every half a minute each device is flushed, beside the copy, and what was written to it before
- * that is then claimed by its destinations' maps and these saved. Never the other way round.
+ * Flushes beside a copy that runs: of each device once, when all is written to it; and with maps every half a minute. What
+ * was written before that is then claimed by its destinations' maps and these saved. Never the other way round.
  */
 #include "clone_copy.h"
 
@@ -41,9 +41,11 @@ static void tick(struct clone *clone, struct clone_flush *flush)
 		clone_flush_end(clone, flush);
 		break;
 	case JOB_FREE:
-		if (flush->due_ms && now_ms() < flush->due_ms)
+		if (clone->is_cancelled || atomic_load(&clone->is_stopped) || clone_flush_whole(clone, flush))
 			return;
-		if (flush->due_ms && !clone->is_cancelled)
+		if (!clone->resume || (flush->due_ms && now_ms() < flush->due_ms))
+			return;
+		if (flush->due_ms)
 			begin(clone, flush);
 		break;
 	case JOB_RUNNING:
@@ -52,8 +54,8 @@ static void tick(struct clone *clone, struct clone_flush *flush)
 	flush->due_ms = now_ms() + SAVE_INTERVAL_MS;
 }
 
-void clone_map_tick(struct clone *clone)
+void clone_flush_tick(struct clone *clone)
 {
-	for (unsigned int i = 0; clone->resume && i < clone->num_flushes; i++)
+	for (unsigned int i = 0; i < clone->num_flushes; i++)
 		tick(clone, &clone->flushes[i]);
 }

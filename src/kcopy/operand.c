@@ -343,9 +343,10 @@ static void tell_too_small(struct operand *operand, sector_t room)
 
 	if (operand->region.sector)
 		snprintf(from, sizeof(from), " from sector %" PRIu64 " on", operand->region.sector);
-	operand_problem(operand, "is too small: %s (%" PRIu64 " sectors)%s, %s (%" PRIu64 ") are needed",
-			units_format_bytes(room * KCOPYD_SECTOR_BYTES, has), room, from,
-			units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, needs), operand->region.count);
+	operand_problem(operand, "is too small: %s (%" PRIu64 " sector%s)%s, %s (%" PRIu64 " sector%s) are needed",
+			units_format_bytes(room * KCOPYD_SECTOR_BYTES, has), room, room == 1 ? "" : "s", from,
+			units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, needs), operand->region.count,
+			operand->region.count == 1 ? "" : "s");
 }
 
 /* Where the device's end is a wall: a destination file grows. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The progress line on a terminal: percent, bytes, rate, time left. Main thread only.
+ * The progress line on a terminal: percent, bytes, rate, time left; on a narrow one without some of these. Main thread
+ * only.
  */
 #ifndef KCOPY_PROGRESS_H
 #define KCOPY_PROGRESS_H

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "units.h"
@@ -21,8 +22,10 @@ struct dest_result {
 	sector_t failed;      /* sectors of those areas */
 	bool is_dropped;
 	bool is_split_off, is_split_off_told; /* the others are too far ahead of it */
+	uint64_t writes;		      /* how often something was, or could not be */
 	uint64_t complete_ms;		      /* when all was written; 0: it is not */
-	bool is_complete_told;
+	uint64_t flushed_ms;		      /* when all that was written was flushed; 0: it is not */
+	bool is_complete_told, is_flushed_told;
 	struct kcopyd_error first; /* the error with the lowest sector; valid if errors */
 	const char *what;	   /* static: a failure of our own, or NULL */
 	struct report_areas areas; /* all of them, if they are kept */
@@ -37,12 +40,14 @@ struct report {
 	bool is_ignoring;
 	bool is_keeping;
 	bool is_terse;
+	int wake_fd; /* borrowed: see report_wake(); -1: nobody */
 	uint64_t begin_ms;
 	pthread_mutex_t lock;	   /* guards the rest */
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
-	sector_t read; /* without holes */
+	sector_t asked; /* with a map: of the source, by all jobs; a destination may have lacked less */
+	sector_t read;	/* without holes; what was unreadable and stands as zeros is counted, too */
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
@@ -68,6 +73,7 @@ int report_create(const struct guard *guard, struct resume *resume, unsigned int
 	report->is_ignoring = flags & REPORT_IGNORING;
 	report->is_keeping = flags & REPORT_KEEPING;
 	report->is_terse = flags & REPORT_TERSE;
+	report->wake_fd = -1;
 	report->begin_ms = now_ms();
 	pthread_mutex_init(&report->lock, NULL);
 	for (unsigned int number = 1; resume && number <= guard->num_dests; number++) {
@@ -77,6 +83,11 @@ int report_create(const struct guard *guard, struct resume *resume, unsigned int
 	}
 	*result = report;
 	return 0;
+}
+
+void report_wake(struct report *report, int fd)
+{
+	report->wake_fd = fd;
 }
 
 void report_destroy(struct report *report)
@@ -98,6 +109,34 @@ static sector_t on_source(const struct report *report, unsigned int number, sect
 	return sector - report->guard->operands[number].region.sector + report->guard->operands[0].region.sector;
 }
 
+/* With the lock. */
+static bool has_all(const struct report *report, unsigned int number)
+{
+	sector_t count = report->guard->operands[number].region.count;
+
+	if (!report->resume)
+		return report->dests[number - 1].contiguous == count;
+	/* Blocks may be written again of which it had a part. */
+	return report->dests[number - 1].written >= count &&
+	       resume_count(report->resume, number, MAP_WRITTEN) + resume_count(report->resume, number, MAP_FLUSHING) +
+			       resume_count(report->resume, number, MAP_FLUSHED) ==
+		       count;
+}
+
+/* With the lock. Who is the last one need not wake anybody: the job ends. */
+static void note_complete(struct report *report, unsigned int number)
+{
+	uint64_t one = 1;
+
+	report->dests[number - 1].complete_ms = now_ms();
+	for (unsigned int i = 0; report->wake_fd >= 0 && i < report->guard->num_dests; i++) {
+		if (report->dests[i].complete_ms)
+			continue;
+		(void)!write(report->wake_fd, &one, sizeof(one));
+		return;
+	}
+}
+
 static void observe_written(void *observer, void *context, unsigned int dest, const struct io_region *to,
 			    sector_t contiguous)
 {
@@ -112,8 +151,9 @@ static void observe_written(void *observer, void *context, unsigned int dest, co
 	pthread_mutex_lock(&report->lock);
 	result->written += to->count;
 	result->contiguous = contiguous;
-	if (result->written == report->guard->operands[job->numbers[dest]].region.count)
-		result->complete_ms = now_ms();
+	result->writes++;
+	if (has_all(report, job->numbers[dest]))
+		note_complete(report, job->numbers[dest]);
 	pthread_mutex_unlock(&report->lock);
 }
 
@@ -236,8 +276,10 @@ static void observe_error(void *observer, void *context, const struct kcopyd_err
 		add_unreadable(job->report, error);
 	} else {
 		result = &job->report->dests[job->numbers[error->dest] - 1];
-		if (error->op != KCOPYD_OP_FLUSH)
+		if (error->op != KCOPYD_OP_FLUSH) {
 			result->contiguous = error->contiguous;
+			result->writes++;
+		}
 		add_failed(job->report, result, error);
 	}
 	pthread_mutex_unlock(&job->report->lock);
@@ -313,6 +355,40 @@ bool report_is_complete(struct report *report, unsigned int number)
 	return ret;
 }
 
+bool report_is_written(struct report *report, unsigned int number)
+{
+	bool ret;
+
+	pthread_mutex_lock(&report->lock);
+	ret = has_all(report, number);
+	pthread_mutex_unlock(&report->lock);
+	return ret;
+}
+
+uint64_t report_count_writes(struct report *report, unsigned int number)
+{
+	uint64_t ret;
+
+	pthread_mutex_lock(&report->lock);
+	ret = report->dests[number - 1].writes;
+	pthread_mutex_unlock(&report->lock);
+	return ret;
+}
+
+void report_add_asked(struct report *report, sector_t count)
+{
+	pthread_mutex_lock(&report->lock);
+	report->asked += count;
+	pthread_mutex_unlock(&report->lock);
+}
+
+void report_add_flushed(struct report *report, unsigned int number)
+{
+	pthread_mutex_lock(&report->lock);
+	report->dests[number - 1].flushed_ms = now_ms();
+	pthread_mutex_unlock(&report->lock);
+}
+
 /* What has no place comes last. */
 static int compare_areas(const void *a, const void *b)
 {
@@ -356,25 +432,38 @@ static void print_area(const struct report *report, const struct report_area *ar
 		  area->count, area->count == 1 ? "" : "s", area->sector, strerror(area->error));
 }
 
+static void tell_time(const struct report *report, unsigned int number, const char *what, uint64_t at_ms)
+{
+	uint64_t ms = at_ms - report->begin_ms;
+
+	log_detail("%s: all %s after %" PRIu64 ".%02" PRIu64 " s", report->guard->operands[number].name, what,
+		   ms / 1000, ms % 1000 / 10);
+}
+
 /* For who wants to know. Without the lock: standard error may be slow. */
 static void print_milestones(struct report *report, unsigned int number)
 {
 	struct dest_result *result = &report->dests[number - 1];
-	const char *name = report->guard->operands[number].name;
-	bool is_split_off, is_complete;
-	uint64_t ms;
+	bool is_split_off, is_complete, is_flushed;
+	uint64_t complete_ms, flushed_ms;
 
 	pthread_mutex_lock(&report->lock);
 	is_split_off = result->is_split_off && !result->is_split_off_told;
 	is_complete = result->complete_ms && !result->is_complete_told;
 	result->is_split_off_told |= is_split_off;
+	is_flushed = result->flushed_ms && !result->is_flushed_told && !result->errors && has_all(report, number);
 	result->is_complete_told |= is_complete;
-	ms = result->complete_ms - report->begin_ms;
+	result->is_flushed_told |= is_flushed;
+	complete_ms = result->complete_ms;
+	flushed_ms = result->flushed_ms;
 	pthread_mutex_unlock(&report->lock);
 	if (is_split_off)
-		log_detail("%s: slower than the others; the source is read for it apart from here on", name);
+		log_detail("%s: slower than the others; the source is read for it apart from here on",
+			   report->guard->operands[number].name);
 	if (is_complete)
-		log_detail("%s: all written after %" PRIu64 ".%02" PRIu64 " s", name, ms / 1000, ms % 1000 / 10);
+		tell_time(report, number, "written", complete_ms);
+	if (is_flushed)
+		tell_time(report, number, "flushed", flushed_ms);
 }
 
 void report_print_news(struct report *report)
@@ -454,14 +543,20 @@ static void print_good(const struct report *report, unsigned int number)
 		  units_format_bytes(operand->region.count * KCOPYD_SECTOR_BYTES, total), flushed, before);
 }
 
+/* Where the copy went on past them, chunks were told as read with what is unreadable in them. */
+static sector_t count_read(const struct report *report)
+{
+	return report->is_ignoring ? report->read - report->unreadable : report->read;
+}
+
 static void tell_transfers(const struct report *report)
 {
 	const struct guard *guard = report->guard;
 	char size[UNITS_SIZE_CHARS];
 
 	if (guard->has_source)
-		log_detail("source: %" PRIu64 " sectors (%s) read", report->read,
-			   units_format_bytes(report->read * KCOPYD_SECTOR_BYTES, size));
+		log_detail("source: %" PRIu64 " sectors (%s) read", count_read(report),
+			   units_format_bytes(count_read(report) * KCOPYD_SECTOR_BYTES, size));
 	for (unsigned int number = 1; number <= guard->num_dests; number++)
 		log_detail("destination %u: %" PRIu64 " sectors (%s) zeroed without sending zeros", number,
 			   report->dests[number - 1].zeroed,
@@ -493,6 +588,9 @@ void report_end(struct report *report, uint32_t flushed, bool is_interrupted)
 	pthread_mutex_lock(&report->lock);
 	report->flushed = flushed;
 	report->is_interrupted = is_interrupted;
+	for (unsigned int number = 1; number <= report->guard->num_dests; number++)
+		if (is_flushed(report, number) && !report->dests[number - 1].flushed_ms)
+			report->dests[number - 1].flushed_ms = now_ms();
 	/* A job knows its own piece only. */
 	for (unsigned int number = 1; report->resume && number <= report->guard->num_dests; number++)
 		report->dests[number - 1].contiguous = resume_contiguous(report->resume, number);
@@ -544,9 +642,30 @@ void report_print(struct report *report)
 
 /* -- for who reports to programs ----------------------------------------------------------------- */
 
+/*
+ * What the jobs were to copy and nobody read. Not known if something was read twice, or if a job may have ended early: of
+ * jobs with all destinations one that is complete proves that it did not.
+ */
+static bool find_holes(const struct report *report, sector_t *holes)
+{
+	const struct guard *guard = report->guard;
+	unsigned int num_complete = 0;
+
+	*holes = (report->resume ? report->asked : guard->operands[0].region.count) - report->read;
+	for (unsigned int number = 1; number <= guard->num_dests; number++) {
+		if (report->dests[number - 1].is_split_off)
+			return false;
+		num_complete += has_all(report, number);
+	}
+	return num_complete >= (report->resume ? guard->num_dests : 1);
+}
+
 void report_ask_source(const struct report *report, struct report_source *source)
 {
-	*source = (struct report_source){ .unreadable = report->unreadable, .areas = &report->areas };
+	*source = (struct report_source){ .read = count_read(report),
+					  .unreadable = report->unreadable,
+					  .areas = &report->areas };
+	source->has_holes = find_holes(report, &source->holes);
 }
 
 static enum report_state state_of(const struct report *report, unsigned int number)
@@ -561,6 +680,11 @@ static enum report_state state_of(const struct report *report, unsigned int numb
 	return report->is_interrupted ? REPORT_INTERRUPTED : REPORT_INCOMPLETE;
 }
 
+static int64_t since(const struct report *report, uint64_t ms)
+{
+	return ms ? (int64_t)(ms - report->begin_ms) : -1;
+}
+
 void report_ask_dest(const struct report *report, unsigned int number, struct report_dest *dest)
 {
 	const struct dest_result *result = &report->dests[number - 1];
@@ -569,10 +693,13 @@ void report_ask_dest(const struct report *report, unsigned int number, struct re
 		.state = state_of(report, number),
 		.written = result->written,
 		.resumed = result->resumed,
+		.zeroed = result->zeroed,
 		.contiguous = result->contiguous,
 		.failed = result->failed,
 		.is_dropped = result->is_dropped,
 		.is_flushed = is_flushed(report, number),
+		.written_ms = since(report, result->complete_ms),
+		.flushed_ms = since(report, is_flushed(report, number) ? result->flushed_ms : 0),
 		.areas = &result->areas,
 	};
 }

@@ -30,6 +30,9 @@ enum {
 int report_create(const struct guard *guard, struct resume *resume, unsigned int flags, struct report **result);
 void report_destroy(struct report *report);
 
+/* Before the first job: 1 is written to @fd, an eventfd, whenever a destination has all that it is to get and others have not. */
+void report_wake(struct report *report, int fd);
+
 /* To be set on the client, with no context of its own: jobs are started with a struct report_job. */
 extern const struct kcopyd_observer report_observer;
 
@@ -42,7 +45,22 @@ void report_ask_progress(struct report *report, uint64_t *done_bytes, uint64_t *
 /* Was every sector of destination @number written? Any thread. */
 bool report_is_complete(struct report *report, unsigned int number);
 
-/* Prints the read errors that were learned since the last call. Main thread. */
+/*
+ * Has destination @number all that it is to get, flushed or not? It may still be written again, where blocks are of which
+ * it had a part: then report_count_writes() is another one. Any thread.
+ */
+bool report_is_written(struct report *report, unsigned int number);
+
+/* How often destination @number was written to so far, or could not be. Any thread. */
+uint64_t report_count_writes(struct report *report, unsigned int number);
+
+/* With a map: a job was started that copies so many sectors of the source. Any thread. */
+void report_add_asked(struct report *report, sector_t count);
+
+/* All that was written to destination @number is flushed now. Any thread. */
+void report_add_flushed(struct report *report, unsigned int number);
+
+/* Prints what was learned since the last call: read errors; who is complete, for who wants to know. Main thread. */
 void report_print_news(struct report *report);
 
 /* All has ended. @flushed: bit N-1, destination N's flush succeeded. Before the calls below; main thread, as they are. */
@@ -78,6 +96,9 @@ enum report_state {
 };
 
 struct report_source {
+	sector_t read;	/* as often as it was, but not again after an error */
+	sector_t holes; /* that were not read; valid if ... */
+	bool has_holes; /* ... it is known how many */
 	sector_t unreadable;
 	const struct report_areas *areas;
 };
@@ -86,10 +107,13 @@ struct report_dest {
 	enum report_state state;
 	sector_t written;    /* sectors, wherever they are */
 	sector_t resumed;    /* of these, how many were there already, by the map */
+	sector_t zeroed;     /* of those written in this run: without sending zeros */
 	sector_t contiguous; /* sectors, from the start */
 	sector_t failed;     /* sectors */
 	bool is_dropped;
 	bool is_flushed;
+	int64_t written_ms; /* from report_create() until all was written; -1: it was not, or before */
+	int64_t flushed_ms; /* likewise, until all that was written was flushed; -1: it is not */
 	const struct report_areas *areas;
 };
 

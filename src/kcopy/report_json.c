@@ -36,6 +36,11 @@ static struct json_object *make_seconds(uint64_t ms)
 	return json_object_new_double_s((double)ms / 1000, text);
 }
 
+static struct json_object *make_time(const struct report_facts *facts, int64_t ms)
+{
+	return facts->report && ms >= 0 ? make_seconds((uint64_t)ms) : NULL;
+}
+
 static struct json_object *make_error(const struct report_area *area)
 {
 	static const char *const ops[] = { "read", "write", "zero", "flush" };
@@ -82,6 +87,8 @@ static struct json_object *make_source(const struct report_facts *facts)
 	if (facts->report)
 		report_ask_source(facts->report, &source);
 	add_operand(object, facts, 0);
+	json_object_object_add(object, "read_sectors", json_make_number(true, source.read));
+	json_object_object_add(object, "hole_sectors", json_make_number(source.has_holes, source.holes));
 	json_object_object_add(object, "unreadable_sectors", json_make_number(true, source.unreadable));
 	add_errors(object, source.areas);
 	return object;
@@ -134,8 +141,11 @@ static struct json_object *make_dest(const struct report_facts *facts, unsigned 
 	json_object_object_add(object, "state", json_make_text(state_of(facts, dest)));
 	json_object_object_add(object, "written_sectors", json_make_number(true, dest->written));
 	json_object_object_add(object, "resumed_sectors", json_make_number(true, dest->resumed));
+	json_object_object_add(object, "zeroed_sectors", json_make_number(true, dest->zeroed));
 	json_object_object_add(object, "contiguous_sectors", json_make_number(true, dest->contiguous));
+	json_object_object_add(object, "written_seconds", make_time(facts, dest->written_ms));
 	json_object_object_add(object, "flushed", json_make_bool(dest->is_flushed));
+	json_object_object_add(object, "flushed_seconds", make_time(facts, dest->flushed_ms));
 	json_object_object_add(object, "dropped", json_make_bool(dest->is_dropped));
 	json_object_object_add(object, "stalled", json_make_bool(facts->stalled & bit));
 	json_object_object_add(object, "abandoned", json_make_bool(facts->abandoned & bit));
@@ -209,6 +219,10 @@ struct json_object *report_json_make(const struct report_facts *facts)
 	add_end(object, facts);
 	add_errors_of_all(object, facts);
 	json_object_object_add(object, "written_bytes", json_make_number(true, written * KCOPYD_SECTOR_BYTES));
+	json_object_object_add(object, "limit_bytes_per_second",
+			       json_make_number(facts->speed.limit > 0, facts->speed.limit));
+	json_object_object_add(object, "throttle_percent",
+			       json_make_number(facts->speed.throttle > 0, facts->speed.throttle));
 	json_object_object_add(object, "source", make_source(facts));
 	json_object_object_add(object, "destinations", dests);
 	return object;

@@ -12,6 +12,7 @@
 #include "json.h"
 #include "report.h"
 #include "resume.h"
+#include "speed.h"
 
 /* All that it tells. What is a pointer is borrowed. */
 struct report_facts {
@@ -23,6 +24,7 @@ struct report_facts {
 	int status;		     /* 0, the bitmask, or 128; a signal goes before it */
 	int signal;		     /* that ends the process, or 0 */
 	uint64_t elapsed_ms;
+	struct speed speed; /* what held in the end; of a single copy */
 	bool has_read_error;
 	uint32_t failed;    /* bit N-1: destination N */
 	uint32_t stalled;   /* likewise: it did not answer when it was asked last */
@@ -35,12 +37,14 @@ struct report_facts {
  *     "reasons": of a refusal: [ what was printed, without kcopy's name ],
  *     "elapsed_seconds", "written_bytes": to all destinations, in this run,
  *     "read_err": 0 or 1, "write_err": bit N-1 for destination N, whatever N; "failed": [ numbers of operands ],
+ *     "limit_bytes_per_second": in the end, or null, "throttle_percent": likewise, 100 if there was none,
  *     "source": null with --zero, or what the plan has of an operand but for "would_lose", and {
- *       "unreadable_sectors", "errors": [ errors ], "untold_sectors": of those that there was no memory for },
+ *       "read_sectors": really, "hole_sectors": not read for that, or null, "unreadable_sectors", "errors": [ errors ], "untold_sectors": of those that there was no memory for },
  *     "destinations": [ the same and {
  *       "state": "complete", "failed", "incomplete", "interrupted" or "untouched",
- *       "written_sectors", "resumed_sectors": of these, by the map from before, "contiguous_sectors", "flushed",
- *       "dropped", "stalled", "abandoned",
+ *       "written_sectors", "resumed_sectors": of these, by the map from before,
+ *       "zeroed_sectors": of those of this run, without sending zeros, "contiguous_sectors",
+ *       "written_seconds": until all was, or null, "flushed", "flushed_seconds": until it was, or null, "dropped", "stalled", "abandoned",
  *       "failed_sectors", "first_bad_sector", "errors": [ errors ], "untold_sectors",
  *       "map": null or { "path", "saved": as it is now, "error" } } ] }
  *

@@ -29,6 +29,8 @@ struct test {
 	unsigned int failures;	  /* that clone_add_failure() was told of */
 	unsigned int let_go_when; /* clone_wait(): when the maps of all these are complete, the held flush is let go */
 	struct script *held;
+	uint32_t complete, flushed; /* as the report has it: bit N-1 */
+	uint64_t writes[DESTS];
 };
 
 static struct test *test;
@@ -68,6 +70,29 @@ void clone_add_failure(struct clone *clone, unsigned int number, const char *wha
 	(void)error;
 	test->failures |= 1u << (number - 1);
 	atomic_fetch_or(&clone->write_err, 1u << (number - 1));
+}
+
+bool report_is_written(struct report *report, unsigned int number)
+{
+	(void)report;
+	return test->complete >> (number - 1) & 1;
+}
+
+uint64_t report_count_writes(struct report *report, unsigned int number)
+{
+	(void)report;
+	return test->writes[number - 1];
+}
+
+void report_add_flushed(struct report *report, unsigned int number)
+{
+	(void)report;
+	test->flushed |= 1u << (number - 1);
+}
+
+void report_print_news(struct report *report)
+{
+	(void)report;
 }
 
 /* Is it said by the map's file? */
@@ -174,7 +199,7 @@ static void make_due(void)
 {
 	for (unsigned int i = 0; i < test->clone.num_flushes; i++)
 		test->clone.flushes[i].due_ms = 1;
-	clone_map_tick(&test->clone);
+	clone_flush_tick(&test->clone);
 }
 
 static bool is_claimed(unsigned int number)
@@ -188,7 +213,7 @@ static void wait_saved(uint32_t numbers)
 	for (unsigned int number = 1; number <= DESTS; number++)
 		while ((numbers >> (number - 1) & 1) && !is_saved(number)) {
 			clone_wait(&test->clone);
-			clone_map_tick(&test->clone);
+			clone_flush_tick(&test->clone);
 		}
 	for (unsigned int number = 1; number <= DESTS; number++)
 		assert_int_equal(is_saved(number), numbers >> (number - 1) & 1);
@@ -234,8 +259,8 @@ static void test_before_its_time_nothing_is_flushed_and_after_a_signal_neither(v
 	(void)state;
 	clone_flush_prepare(&test->clone);
 	write_all();
-	clone_map_tick(&test->clone);
-	clone_map_tick(&test->clone);
+	clone_flush_tick(&test->clone);
+	clone_flush_tick(&test->clone);
 	test->clone.is_cancelled = true;
 	make_due();
 	for (unsigned int i = 0; i < DESTS; i++)
@@ -268,7 +293,7 @@ static void test_a_failed_flush_counts_for_all_on_its_device_asked_or_not(void *
 	make_due();
 	while (!test->clone.flushes[0].has_failed) {
 		clone_wait(&test->clone);
-		clone_map_tick(&test->clone);
+		clone_flush_tick(&test->clone);
 	}
 	assert_int_equal(test->clone.write_err, 5);
 	/* It was told to that flush if what destination 3 wrote meanwhile was lost. */
@@ -292,7 +317,7 @@ static void start_copy(unsigned int flags)
 	make_due();
 	while (!test->clone.flushes[1].has_failed) {
 		clone_wait(&test->clone);
-		clone_map_tick(&test->clone);
+		clone_flush_tick(&test->clone);
 	}
 	script_let_go(test->world->dests[1]);
 	world_wait(test->world, &outcome);
@@ -354,6 +379,141 @@ static void test_what_is_unreadable_is_saved_without_a_flush(void **state)
 	assert_int_equal(script_count(test->world->dests[0], LANE_FLUSH), 0);
 }
 
+/* All is written to these. */
+static void complete(uint32_t numbers)
+{
+	for (unsigned int number = 1; number <= DESTS; number++)
+		if (numbers >> (number - 1) & 1) {
+			resume_written(test->clone.resume, number, 0, SECTORS);
+			test->writes[number - 1]++;
+		}
+	test->complete |= numbers;
+	clone_flush_tick(&test->clone);
+}
+
+static unsigned int count_flushes(unsigned int number)
+{
+	return script_count(test->world->dests[number - 1], LANE_FLUSH);
+}
+
+static void test_who_is_complete_is_flushed_at_once_and_once(void **state)
+{
+	(void)state;
+	clone_flush_prepare(&test->clone);
+	complete(2);
+	wait_saved(2);
+	assert_int_equal(test->flushed, 2);
+	make_due();
+	complete(1);
+	wait_saved(3);
+	assert_int_equal(test->flushed, 3);
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	assert_int_equal(test->flushed, ALL);
+	for (unsigned int number = 1; number <= DESTS; number++)
+		assert_int_equal(count_flushes(number), 1);
+}
+
+static void test_also_without_maps(void **state)
+{
+	(void)state;
+	resume_destroy(test->clone.resume);
+	test->clone.resume = NULL;
+	clone_flush_prepare(&test->clone);
+	test->complete = 2;
+	clone_flush_tick(&test->clone);
+	while (test->flushed != 2) {
+		clone_wait(&test->clone);
+		clone_flush_tick(&test->clone);
+	}
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	for (unsigned int number = 1; number <= DESTS; number++)
+		assert_int_equal(count_flushes(number), 1);
+}
+
+static void test_who_is_written_to_again_is_flushed_again(void **state)
+{
+	(void)state;
+	clone_flush_prepare(&test->clone);
+	complete(ALL);
+	wait_saved(ALL);
+	test->writes[0]++;
+	clone_flush_tick(&test->clone);
+	test->writes[1]++;
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	assert_int_equal(count_flushes(1), 2);
+	assert_int_equal(count_flushes(2), 2);
+	assert_int_equal(count_flushes(3), 1);
+}
+
+static void test_whoever_shares_a_device_is_waited_for(void **state)
+{
+	(void)state;
+	share_device(3, 1);
+	clone_flush_prepare(&test->clone);
+	complete(1);
+	assert_int_equal(atomic_load(&test->clone.flushes[0].job.state), JOB_FREE);
+	complete(4);
+	wait_saved(5);
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	assert_int_equal(count_flushes(1), 1);
+}
+
+static void test_one_of_who_is_complete_that_fails_is_the_only_one(void **state)
+{
+	static const enum on_error policies[] = { ON_ERROR_DROP, ON_ERROR_IGNORE };
+
+	(void)state;
+	clone_flush_prepare(&test->clone);
+	for (unsigned int i = 0; i < 2; i++) {
+		test->options.on_error = policies[i];
+		script_add(test->world->dests[i],
+			   (struct script_rule){ .what = SCRIPT_FAIL, .op = LANE_FLUSH, .times = 1, .error = EIO });
+		complete(1u << i);
+		while (!test->clone.flushes[i].has_failed) {
+			clone_wait(&test->clone);
+			clone_flush_tick(&test->clone);
+		}
+	}
+	resume_written(test->clone.resume, 3, 0, SECTORS);
+	assert_int_equal(clone_flush(&test->clone), 4);
+	assert_int_equal(test->flushed, 4);
+	assert_int_equal(test->clone.write_err, 3);
+	wait_saved(4);
+	assert_int_equal(count_flushes(1), 1);
+	assert_int_equal(count_flushes(2), 1);
+}
+
+static void test_one_that_was_cancelled_is_made_up_for(void **state)
+{
+	(void)state;
+	clone_flush_prepare(&test->clone);
+	complete(1);
+	while (atomic_load(&test->clone.flushes[0].job.state) != JOB_DONE)
+		clone_wait(&test->clone);
+	test->clone.flushes[0].job.is_cancelled = true;
+	test->clone.is_cancelled = true;
+	clone_flush_tick(&test->clone);
+	assert_false(is_saved(1));
+	assert_int_equal(test->flushed, 0);
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	wait_saved(1);
+	assert_int_equal(count_flushes(1), 2);
+}
+
+static void test_at_the_end_one_that_is_under_way_is_waited_for_and_enough(void **state)
+{
+	(void)state;
+	clone_flush_prepare(&test->clone);
+	script_add(test->world->dests[1], holding(LANE_FLUSH, 0, 0));
+	complete(ALL);
+	test->held = test->world->dests[1];
+	test->let_go_when = 5;
+	assert_int_equal(clone_flush(&test->clone), ALL);
+	wait_saved(ALL);
+	for (unsigned int number = 1; number <= DESTS; number++)
+		assert_int_equal(count_flushes(number), 1);
+}
+
 /* -- behind it ----------------------------------------------------------------------------------- */
 
 static void test_at_the_end_a_map_waits_for_no_flush_but_its_own(void **state)
@@ -407,7 +567,7 @@ static void test_without_maps_who_has_failed_is_not_flushed(void **state)
 	resume_destroy(test->clone.resume);
 	test->clone.resume = NULL;
 	clone_flush_prepare(&test->clone);
-	clone_map_tick(&test->clone);
+	clone_flush_tick(&test->clone);
 	atomic_store(&test->clone.write_err, 1);
 	assert_int_equal(clone_flush(&test->clone), 6);
 	assert_int_equal(script_count(test->world->dests[0], LANE_FLUSH), 0);
@@ -427,6 +587,13 @@ int main(void)
 		TEST(test_with_stop_it_ends_the_copy),
 		TEST(test_with_ignore_it_goes_on),
 		TEST(test_what_is_unreadable_is_saved_without_a_flush),
+		TEST(test_who_is_complete_is_flushed_at_once_and_once),
+		TEST(test_also_without_maps),
+		TEST(test_who_is_written_to_again_is_flushed_again),
+		TEST(test_whoever_shares_a_device_is_waited_for),
+		TEST(test_one_of_who_is_complete_that_fails_is_the_only_one),
+		TEST(test_one_that_was_cancelled_is_made_up_for),
+		TEST(test_at_the_end_one_that_is_under_way_is_waited_for_and_enough),
 		TEST(test_at_the_end_a_map_waits_for_no_flush_but_its_own),
 		TEST(test_at_the_end_only_its_own_flush_beside_the_copy_is_waited_for),
 		TEST(test_one_that_fails_at_the_end_is_the_only_one),
