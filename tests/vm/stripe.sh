@@ -60,8 +60,9 @@ writes_stripes() {
 	((after - before <= most)) || fail "more than $most"
 }
 
-# Of a stripe that is written in part, the RAID reads what is not written, or what was there and the parity.
-PARTS=$((2 * 2 * CHUNK))
+# Of a stripe that is written in part, the RAID reads what is not written, or what was there and the parity: here, as the
+# source is whole stripes long, as much as a stripe for the first and the last one together.
+PARTS=$STRIPE
 
 scene
 need mdadm md-mod raid456 'null_blk nr_devices=0'
@@ -77,13 +78,13 @@ check 'the same with a larger reserve' writes_stripes $PARTS /dev/md0 2048 --pag
 check 'and with a smaller one' writes_stripes $PARTS /dev/md0 2048 --pages=1536
 
 need dmsetup
-arrange linear upper /dev/md0 $((STRIPE + 104)) $((COUNT + STRIPE))
+arrange linear upper /dev/md0 $((STRIPE + 1496)) $((COUNT + STRIPE))
 check 'knows where stripes are below a device-mapper device' writes_stripes $PARTS /dev/mapper/upper 8
 arrange dmsetup remove upper
 
 need sfdisk
 arrange sfdisk -q /dev/md0 <<<"label: gpt
-start=$((STRIPE + 8)), size=$((COUNT + 2048))"
+start=$((STRIPE + 2048)), size=$((COUNT + 2048))"
 arrange waitfor /dev/md0p1
 check 'knows where stripes are below a partition' writes_stripes $PARTS /dev/md0p1 0
 
