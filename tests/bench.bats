@@ -34,6 +34,21 @@ path_without() {
 	[ -z "$(loops_below "$PWD")" ]
 }
 
+@test "bench measures on disks of memory that keep to the clock, and leaves none of them" {
+	need_loop
+	need_tool jq cc pkg-config sfdisk
+	pkg-config --exists fuse3 || skip_because 'needs libfuse3-dev'
+	[[ -c /dev/fuse ]] || skip_because 'needs FUSE'
+	run --separate-stderr guarded env TMPDIR="$PWD" "$bench" --quick --only=deep,spindle --rounds=1 --size=4 --json
+	assert_status 0
+	jq -e '.rows | all(has("skipped") | not) and all(.kcopy > 0)' <<<"$output"
+	jq -e '[.rows[] | select(.row == "deep") | .peer] | contains(["kcopy --pages=1024", "kcopy --pages=16384"])' <<<"$output"
+	jq -e '[.rows[] | select(.row == "spindle") | .what] | unique | length == 2' <<<"$output"
+	[ -z "$(loops_below "$PWD")" ]
+	run ! grep -F " $PWD/" /proc/mounts
+	run ! pgrep -f "$PWD/.*/slow_disk"
+}
+
 @test "bench refuses a row that there is not, and a number that is none" {
 	run "$bench" --only=start,nonsense
 	assert_status 1

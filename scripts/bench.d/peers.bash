@@ -8,7 +8,7 @@
 # tool => package, as scripts/install-deps calls it
 declare -A package=([fio]=fio [nbdcopy]=libnbd-bin [nbdfuse]=libnbd-bin [nbdkit]=nbdkit [qemu-img]=qemu-utils
 	[ddrescue]=gddrescue [dc3dd]=dc3dd [dcfldd]=dcfldd [perf]=linux-perf [fincore]=util-linux-extra
-	[/usr/bin/time]=time)
+	[/usr/bin/time]=time [cc]=gcc [pkg-config]=pkg-config)
 
 # there TOOL...: are all of them?
 there() {
