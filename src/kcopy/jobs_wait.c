@@ -62,6 +62,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	/* What was accepted just behind the first failure missed its cancel. */
 	if (atomic_load(&jobs->is_stopped) && !jobs->is_cancelled)
 		cancel(jobs);
+	pool_doubt_names(jobs->pool);
 	pace_tick(&jobs->pace);
 	look_at_stalls(jobs);
 	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
