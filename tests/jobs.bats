@@ -80,6 +80,37 @@ report() {
 	cmp two two.dd
 }
 
+@test "the same with whole blocks of devices, from one to another and within one" {
+	need_loop
+	local i from to count second
+	echo "seed ${KCOPY_TEST_SEED:=$RANDOM}"
+	RANDOM=$KCOPY_TEST_SEED
+	random_file one $MIB
+	random_file two $MIB
+	cp one one.dd
+	cp two two.dd
+	image_loop image $MIB
+	dd if=one of="$loop" bs=1M status=none
+	second=$(loop_new "$scratch/two" --direct-io=on)
+	blockdev --flushbufs "$loop"
+	local -A device=([one]=$loop [two]=$second) other=([one]=two [two]=one)
+	for ((i = 0; i < 400; i++)); do
+		count=$((i % 40 ? RANDOM % 3 + 1 : RANDOM % 60 + 60))
+		from=$((RANDOM % (256 - count)))
+		to=$((RANDOM % (256 - count)))
+		source=one
+		((RANDOM % 2)) || source=two
+		destination=${other[$source]}
+		((i % 3 || (from + count > to && to + count > from))) || destination=$source
+		echo "${device[$source]}:$((from * 8))+$((count * 8)) ${device[$destination]}:$((to * 8))"
+		dd if=$source.dd of=$destination.dd bs=4096 skip=$from seek=$to count=$count conv=notrunc status=none
+	done >list
+	run kcopy --force -j list
+	assert_status 0
+	cmp "$loop" one.dd
+	cmp "$second" two.dd
+}
+
 @test "the same by two names of one disk" {
 	need_loop
 	local i second

@@ -89,8 +89,13 @@ int jobs_parse(struct jobs *jobs, const char *text, unsigned long number, bool i
 
 static void count_line(struct jobs *jobs, const struct line *line)
 {
+	sector_t count = line->guard.operands[0].region.count;
+
 	jobs->num_checked++;
 	jobs->total_bytes += line_bytes(line);
+	jobs->is_any_deferred |= line->is_deferred;
+	if (count > jobs->largest)
+		jobs->largest = count;
 }
 
 static int wait_for_line(struct jobs *jobs)

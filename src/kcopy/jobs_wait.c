@@ -51,7 +51,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	};
 	uint64_t count;
 
-	if (poll(fds, 4, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, 4, jobs_may_wait(jobs) ? PROGRESS_INTERVAL_MS : 0) < 0)
 		fds[0].revents = 0;
 	if (fds[0].revents)
 		(void)!read(jobs->done_fd, &count, sizeof(count));
