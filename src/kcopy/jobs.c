@@ -237,6 +237,7 @@ void jobs_run(const struct options *options, struct clone_result *result)
 		check_and_run(jobs, result);
 	result->signal = signals_pending();
 	jobs_end_report(jobs, result);
+	jobs_stall_tell_result(jobs, result);
 	jobs_close(jobs);
 	pool_destroy(jobs->pool);
 	job_list_close(jobs->list);

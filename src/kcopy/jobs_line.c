@@ -178,9 +178,14 @@ static int check(struct pool *pool, struct line *line)
 			widen(&line->extents[i]);
 		line->is_zoned |= i > 0 && region->bdev && kcopyd_device_is_zoned(region->bdev);
 	}
-	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
-		if (line->extents[i].entry)
-			pool_check_contents(pool, line->extents[i].entry, &line->guard.operands[i]);
+	for (unsigned int i = 1; i <= line->guard.num_dests; i++) {
+		if (!line->extents[i].entry)
+			continue;
+		/* What is refused anyway need not wait, and what was printed is not to be printed again. */
+		if (pool_check_contents(pool, line->extents[i].entry, &line->guard.operands[i]) == -EAGAIN &&
+		    !guard_is_refused(&line->guard))
+			return -EAGAIN;
+	}
 	return guard_is_refused(&line->guard) ? -EINVAL : 0;
 }
 
@@ -188,7 +193,7 @@ int line_create(struct pool *pool, unsigned long number, const struct words *wor
 		struct line **result)
 {
 	struct line *line;
-	int ret;
+	int ret, error = 0;
 
 	*result = NULL;
 	if (!check_number(words))
@@ -198,7 +203,8 @@ int line_create(struct pool *pool, unsigned long number, const struct words *wor
 		return -ENOMEM;
 	ret = get_operands(pool, line, words, is_checking);
 	if (ret == 0 || ret == -EINVAL)
-		ret = check(pool, line) ? -EINVAL : ret;
+		error = check(pool, line);
+	ret = error ? error : ret;
 	if (ret && ret != -EINVAL) {
 		line_destroy(line);
 		return ret;

@@ -81,6 +81,7 @@ void jobs_finish_line(struct jobs *jobs, struct line *line, uint32_t flushed)
 	jobs->failed |= line->failed;
 	facts.has_read_error = line->has_read_error;
 	facts.failed = line->failed;
+	jobs_stall_describe(line, &facts);
 	put(jobs, state_of(line), &facts);
 }
 

@@ -340,6 +340,8 @@ int jobs_copy(struct jobs *jobs)
 			  strerror(-ret));
 		return ret;
 	}
+	if (jobs->options->stall_timeout)
+		pool_share(jobs->pool, (uint64_t)pages * KCOPYD_PAGE_BYTES);
 	kcopyd_client_set_observer(jobs->client, &line_observer, NULL);
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
 	kcopyd_client_set_max_lag(jobs->client, jobs->options->max_lag == KCOPYD_LAG_AUTO ? 0 : jobs->options->max_lag);

@@ -85,6 +85,7 @@ struct jobs {
 	bool has_put;  /* a line */
 	bool has_lost_report;
 	uint64_t begin_ms;
+	uint64_t looked_ms; /* by jobs_stall_tick() */
 };
 
 uint64_t jobs_now_ms(void);
@@ -115,6 +116,16 @@ bool jobs_may_wait(struct jobs *jobs);
 
 /* Until something happens, or some time is over. @is_reading: a line of the list is something. */
 void jobs_wait(struct jobs *jobs, bool is_reading);
+
+/* -- jobs_stall.c -------------------------------------------------------------------------------- */
+
+/* Names whoever does not answer, and with --stall-timeout drops destinations. Often called. */
+void jobs_stall_tick(struct jobs *jobs);
+
+/* The parent process may have to end without us. */
+void jobs_stall_tell_result(struct jobs *jobs, const struct clone_result *result);
+
+void jobs_stall_describe(const struct line *line, struct report_facts *facts);
 
 /* -- jobs_flush.c -------------------------------------------------------------------------------- */
 

@@ -24,6 +24,9 @@
 #define MAX_FORBIDDEN 2u
 #define BUCKETS 256u
 
+/* A device that has requests and has completed none for so long is not asked to read, where somebody sees to it. */
+#define BUSY_MS 1000u
+
 /* No number of so few digits is beyond what a range may be. */
 #define QUICK_DIGITS 15
 
@@ -53,6 +56,7 @@ struct pool {
 	int buckets[BUCKETS];			/* by place: the first entry of a chain, or -1 */
 	int chain[POOL_MOST];
 	struct names names;
+	uint64_t reserve_bytes;	   /* 0: not shared */
 	struct disk_claim *claims; /* owned: the locks on disks */
 	unsigned int num_claims;
 	int forbidden[MAX_FORBIDDEN];
@@ -87,7 +91,9 @@ static void reset(struct pool_entry *entry)
 	entry->is_begun = false;
 	entry->is_trusted = false;
 	entry->is_told = false;
+	entry->is_abandoned = false;
 	entry->stalled_ms = 0;
+	entry->gaps_ms = 0;
 	entry->users = 0;
 	entry->gets = 0;
 }
@@ -227,7 +233,7 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 	struct operand *operand = entry->operand;
 
 	unlink_entry(pool, entry);
-	if (entry->is_begun && operand->bdev) {
+	if (entry->is_begun && operand->bdev && !entry->is_abandoned) {
 		operand->region = (struct io_region){ operand->bdev, entry->first, entry->end - entry->first };
 		refresh_after(operand);
 		pool->written[pool->num_written++ % MAX_WRITTEN] = identity_of(operand);
@@ -236,7 +242,13 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 	reset(entry);
 }
 
-/* A free one of a kind; the one that was not asked for for the longest time, files first. NULL: all have users. */
+/* Files first, and last of all those that will not answer when they are opened again. */
+static unsigned int rank(const struct pool_entry *entry)
+{
+	return entry->is_abandoned ? 2 : entry->operand->is_block;
+}
+
+/* A free one of a kind; the one that was not asked for for the longest time, by rank(). NULL: all have users. */
 static struct pool_entry *find_free(struct pool *pool, bool is_source)
 {
 	struct pool_entry *begin = &pool->entries[is_source ? POOL_SLOTS : 0], *best = NULL;
@@ -246,8 +258,7 @@ static struct pool_entry *find_free(struct pool *pool, bool is_source)
 			return entry;
 		if (entry->users)
 			continue;
-		if (!best || entry->operand->is_block < best->operand->is_block ||
-		    (entry->operand->is_block == best->operand->is_block && entry->used < best->used))
+		if (!best || rank(entry) < rank(best) || (rank(entry) == rank(best) && entry->used < best->used))
 			best = entry;
 	}
 	if (best)
@@ -374,6 +385,23 @@ static struct io_region whole_of(const struct operand *operand)
 				   operand->is_block ? kcopyd_device_sectors(operand->bdev) : ALL_SECTORS };
 }
 
+static void limit_all(struct pool *pool)
+{
+	unsigned int num = 0;
+
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		num += pool_at(pool, i) != NULL;
+	for (unsigned int i = 0; pool->reserve_bytes && i < POOL_SLOTS; i++)
+		if (pool_at(pool, i))
+			kcopyd_device_limit(pool_at(pool, i)->operand->bdev, pool->reserve_bytes / (num + 1));
+}
+
+void pool_share(struct pool *pool, uint64_t reserve_bytes)
+{
+	pool->reserve_bytes = reserve_bytes;
+	limit_all(pool);
+}
+
 /* What is still to be created has nothing in common with anything. */
 static void compare_with_all(struct pool *pool, struct pool_entry *entry)
 {
@@ -399,6 +427,7 @@ static void compare_with_all(struct pool *pool, struct pool_entry *entry)
 		pool_set_put(&pool->others[i], entry->index, may && !is_in_group);
 		pool_set_put(&pool->others[entry->index], i, may && !is_in_group);
 	}
+	limit_all(pool);
 }
 
 static void check_forbidden(const struct pool *pool, struct operand *operand)
@@ -676,18 +705,20 @@ static void refuse(struct operand *operand, const struct content *item)
 			item->text ? item->text : strerror(ENOMEM));
 }
 
-/* What begins where the region begins, though nothing says so. */
-static void check_start(const struct pool_entry *entry, struct operand *operand)
+/* What begins where the region begins, though nothing says so. 0 or -EAGAIN. */
+static int check_start(const struct pool *pool, const struct pool_entry *entry, struct operand *operand)
 {
 	const struct io_region *region = &operand->region;
 	struct contents found;
 	int ret;
 
 	if (region->count < SEARCHED_SECTORS || region->sector == 0 || !region->bdev)
-		return;
+		return 0;
 	for (size_t i = 0; i < entry->operand->contents.num; i++)
 		if (entry->operand->contents.items[i].offset == region->sector * KCOPYD_SECTOR_BYTES)
-			return;
+			return 0;
+	if (pool->reserve_bytes && kcopyd_device_stalled_ms(region->bdev, NULL) >= BUSY_MS)
+		return -EAGAIN;
 	ret = contents_find_start(region, &found);
 	for (size_t i = 0; i < found.num; i++)
 		refuse(operand, &found.items[i]);
@@ -697,6 +728,7 @@ static void check_start(const struct pool_entry *entry, struct operand *operand)
 			"what would be overwritten is not known, as it cannot be read: %s; --force to do it anyway",
 			strerror(-ret));
 	contents_free(&found);
+	return 0;
 }
 
 /* What begins there now may be ours. */
@@ -709,7 +741,7 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 {
 	const struct contents *contents = &entry->operand->contents;
 
-	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted)
+	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted || entry->is_abandoned)
 		return 0;
 	if (entry->operand->contents_error)
 		operand_problem(
@@ -719,8 +751,8 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 	for (size_t i = 0; i < contents->num; i++)
 		if (contents_is_hit(&contents->items[i], &operand->region))
 			refuse(operand, &contents->items[i]);
-	if (!operand->is_bad && !is_written(entry, operand->region.sector))
-		check_start(entry, operand);
+	if (!operand->is_bad && !is_written(entry, operand->region.sector) && check_start(pool, entry, operand))
+		return -EAGAIN;
 	return operand->is_bad ? -EINVAL : 0;
 }
 
@@ -755,6 +787,8 @@ int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *oper
 	struct operand *own = entry->operand;
 	const struct io_region *region = &operand->region;
 
+	if (entry->is_abandoned)
+		return 0; /* the engine will say that */
 	if (own->is_new && !own->bdev) {
 		operand->path = NULL; /* of the entry's, which fill() gives again */
 		create(pool, entry, operand);

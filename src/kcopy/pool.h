@@ -35,7 +35,9 @@ struct pool_entry {
 	sector_t first, end;	 /* ... in these sectors */
 	bool is_trusted;	 /* what it holds is, at least partly, ours: it was closed meanwhile */
 	unsigned int stalled_ms; /* for whoever looks: what it was when he looked last ... */
+	unsigned int gaps_ms;	 /* ... how much of that nobody had looked ... */
 	bool is_told;		 /* ... and whether he said so */
+	bool is_abandoned;	 /* by him: it is not touched any more */
 };
 
 struct pool;
@@ -65,9 +67,13 @@ int pool_get(struct pool *pool, struct operand *operand, unsigned int number, co
 	     struct pool_entry **entry);
 void pool_put(struct pool_entry *entry, struct operand *operand);
 
+/* No destination may keep more than its share of a client's reserve: see kcopyd_device_limit(). */
+void pool_share(struct pool *pool, uint64_t reserve_bytes);
+
 /*
  * Before a write to @operand, of @entry, whose region is set: does it overwrite something? 0, or -EINVAL, and that was
- * printed. By what was there when the entry was opened.
+ * printed. By what was there when the entry was opened. -EAGAIN, if reserves are shared: that must be asked of a device that
+ * does not answer.
  */
 int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struct operand *operand);
 
