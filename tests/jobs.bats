@@ -80,6 +80,37 @@ report() {
 	cmp two two.dd
 }
 
+@test "the same with whole blocks of devices, from one to another and within one" {
+	need_loop
+	local i from to count second
+	echo "seed ${KCOPY_TEST_SEED:=$RANDOM}"
+	RANDOM=$KCOPY_TEST_SEED
+	random_file one $MIB
+	random_file two $MIB
+	cp one one.dd
+	cp two two.dd
+	image_loop image $MIB
+	dd if=one of="$loop" bs=1M status=none
+	second=$(loop_new "$scratch/two" --direct-io=on)
+	blockdev --flushbufs "$loop"
+	local -A device=([one]=$loop [two]=$second) other=([one]=two [two]=one)
+	for ((i = 0; i < 400; i++)); do
+		count=$((i % 40 ? RANDOM % 3 + 1 : RANDOM % 60 + 60))
+		from=$((RANDOM % (256 - count)))
+		to=$((RANDOM % (256 - count)))
+		source=one
+		((RANDOM % 2)) || source=two
+		destination=${other[$source]}
+		((i % 3 || (from + count > to && to + count > from))) || destination=$source
+		echo "${device[$source]}:$((from * 8))+$((count * 8)) ${device[$destination]}:$((to * 8))"
+		dd if=$source.dd of=$destination.dd bs=4096 skip=$from seek=$to count=$count conv=notrunc status=none
+	done >list
+	run kcopy --force -j list
+	assert_status 0
+	cmp "$loop" one.dd
+	cmp "$second" two.dd
+}
+
 @test "the same by two names of one disk" {
 	need_loop
 	local i second
@@ -236,7 +267,6 @@ report() {
 	refuses '--jobs and --zero' -j list -z
 	refuses '--jobs and --map' -j list --map=map
 	refuses '--jobs and --expect' -j list --expect=0:size=1
-	refuses '--jobs and --stall-timeout' -j list --stall-timeout=1
 	refuses 'none can be on the command line' -j list source
 	refuses "the file's name is empty" --jobs=
 }
@@ -459,4 +489,118 @@ report() {
 	assert_same source 0 new 0 4096
 	assert_same source 0 new 4096 4096
 	assert_same source 0 other 0 4096
+}
+
+# -- devices that do not answer ------------------------------------------------------------------
+
+# A destination $loop of 8 MiB, of which writes from 4 MiB on wait until gate_open slow.
+slow_loop() {
+	need_loop
+	need_nbd
+	filled_file image $((8 * MIB))
+	gate_new slow image $((4 * MIB))
+}
+
+said() {
+	grep -qiE -e "$1" err
+}
+
+@test "a destination that hangs is dropped: lines to it fail, those behind it go on" {
+	need_tool jq
+	slow_loop
+	{
+		echo "source:0+8 $loop"
+		echo "source:8+8 $loop:8192 one"
+		echo "source:16+8 two"
+		echo "two:0+8 $loop:16" # behind the flush of a batch, or not
+		for ((i = 0; i < 400; i++)); do
+			echo "source:$((i * 4))+4 three:$((i * 4)) $loop:$((9000 + i * 8))"
+		done
+		echo "source:24+8 four"
+	} >list
+	kcopy_start --pages=512 --stall-timeout=2 --json=report -j list
+	gate_wait slow
+	kcopy_wait
+	[[ -e slow.gate ]]
+	assert_status $((2 + 4))
+	assert_said "warning: $loop: has completed nothing for [1-9][0-9]* s: dropped"
+	assert_said "list:2: $loop: FAILED: write of 8 sectors at sector 8192: Connection timed out"
+	assert_said "list:404: $loop: FAILED: .*: Connection timed out"
+	assert_said "warning: process [0-9]+ has to wait for $loop before it can end"
+	assert_same source 4096 one 0 4096
+	assert_same source 8192 two 0 4096
+	assert_same source 0 three 0 $((1600 * 512))
+	assert_same source 12288 four 0 4096
+	report '[.jobs[] | select(.state == "complete") | .line] - [1, 4] == [3, 405]' \
+		'.jobs[] | select(.line == 2) | .destinations | map(.abandoned) == [true, false]' \
+		'.jobs[] | select(.line == 2) | .destinations | map(.state) == ["failed", "complete"]'
+	gate_open slow
+}
+
+@test "a destination whose flush hangs is dropped: no line that wrote there is complete" {
+	slow_loop
+	gate_open slow
+	: >slow-flush.gate
+	rm -f slow-flush.reached
+	printf '%s\n' "source:0+8 $loop" 'source:8+8 one' "source:16+8 two $loop:8" >list
+	kcopy_start --stall-timeout=1 -j list
+	gate_wait slow-flush
+	poll "$KCOPY_TIMEOUT" said "$loop: has been flushing for [1-9][0-9]* s: dropped"
+	gate_open slow-flush
+	kcopy_wait
+	assert_status $((2 + 4))
+	assert_said "list:1: $loop: FAILED: flush: Connection timed out"
+	assert_said "list:3: $loop: FAILED: flush: Connection timed out"
+	assert_said '2 of 3 jobs are NOT complete'
+	assert_same source 4096 one 0 4096
+	assert_same source 8192 two 0 4096
+}
+
+@test "a destination that hangs is not asked what a line would overwrite, and the line fails when it was dropped" {
+	need_loop
+	need_nbd
+	filled_file image $((8 * MIB))
+	nbd_file "$scratch/slow" eval get_size="stat -c %s '$scratch/image'" can_write='exit 0' \
+		pread="while [ -e '$scratch/slow.reached' ] && [ -e '$scratch/slow.gate' ]; do sleep 0.02; done
+			dd if='$scratch/image' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none" \
+		pwrite=": >'$scratch/slow.reached'; while [ -e '$scratch/slow.gate' ]; do sleep 0.02; done; cat >/dev/null"
+	: >slow.gate
+	loop=$(loop_new "$scratch/slow" --direct-io=on)
+	printf '%s\n' "source:0+8 $loop:8192" "source:0+2048 $loop:12288 one" 'source two' >list
+	mkfifo pipe
+	kcopy_start --stall-timeout=4 -j pipe
+	exec 7>pipe
+	head -n 1 list >&7
+	gate_wait slow
+	sleep 1.5 # until it looks as if it does not answer; more does not matter
+	tail -n 2 list >&7
+	exec 7>&-
+	kcopy_wait
+	[[ -e slow.gate ]]
+	assert_status 2
+	assert_said ":2: $loop: FAILED: write of .*: Connection timed out"
+	assert_same source 0 one 0 $MIB
+	assert_same source 0 two 0 $MIB
+	gate_open slow
+}
+
+@test "a source that hangs is named, and not dropped; where nothing hangs no process stays" {
+	need_loop
+	need_nbd
+	local hanging
+	nbd_file "$scratch/hanging" eval get_size="stat -c %s '$scratch/source'" \
+		pread="while [ -e '$scratch/read.gate' ]; do sleep 0.02; done
+			dd if='$scratch/source' iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=1M status=none"
+	hanging=$(loop_new "$scratch/hanging" --read-only --direct-io=on)
+	blockdev --flushbufs "$hanging"
+	: >read.gate
+	printf '%s\n' "$hanging:1024+8 one" 'source:0+8 two' >list
+	kcopy_start --stall-timeout=1 -j list
+	poll "$KCOPY_TIMEOUT" said "warning: $hanging: the source has not answered for [1-9][0-9]* s"
+	gate_open read
+	kcopy_wait
+	assert_status 0
+	assert_said "$hanging: goes on, after"
+	assert_not_said 'dropped|process'
+	assert_same source $((1024 * 512)) one 0 4096
 }

@@ -21,6 +21,7 @@ struct job_list {
 	bool is_regular;
 	off_t start;	/* of a regular file: somebody may have read some of it */
 	bool is_at_end; /* all was read into the buffer */
+	bool has_read;	/* something new into it */
 	unsigned long number;
 	size_t begin, end; /* of what is in the buffer */
 	char buffer[MAX_LINE_BYTES];
@@ -121,8 +122,17 @@ static enum job_list_state fill(struct job_list *list)
 		return JOB_LIST_FAILED;
 	}
 	list->is_at_end = got == 0;
+	list->has_read = true;
 	list->end += (size_t)got;
 	return JOB_LIST_LINE;
+}
+
+bool job_list_has_read(struct job_list *list)
+{
+	bool ret = list->has_read;
+
+	list->has_read = false;
+	return ret;
 }
 
 enum job_list_state job_list_next(struct job_list *list, char **line, unsigned long *number)

@@ -31,4 +31,7 @@ int job_list_rewind(struct job_list *list);
 /* @line: without its newline, borrowed until the next call; @number: from 1. */
 enum job_list_state job_list_next(struct job_list *list, char **line, unsigned long *number);
 
+/* Has it read on since it was asked last? */
+bool job_list_has_read(struct job_list *list);
+
 #endif

@@ -18,13 +18,29 @@
 
 /* Nobody reads more than that. */
 #define MAX_BAD_LINES 100u
+/* Of the list, in front of a message. */
+#define MAX_NAME ((size_t)200)
 
 /* -- what a line says ---------------------------------------------------------------------------- */
 
+/* Several times for each line, and for nothing almost always. */
 void jobs_set_context(struct jobs *jobs, unsigned long number)
 {
-	snprintf(jobs->context, sizeof(jobs->context), "%.200s:%lu: ", job_list_name(jobs->list), number);
-	log_set_context(jobs->context);
+	char *at = jobs->context + sizeof(jobs->context);
+	const char *name = job_list_name(jobs->list);
+	size_t length = strlen(name);
+
+	*--at = '\0';
+	*--at = ' ';
+	*--at = ':';
+	do {
+		*--at = (char)('0' + number % 10);
+	} while (number /= 10);
+	*--at = ':';
+	length = length < MAX_NAME ? length : MAX_NAME;
+	at -= length;
+	memcpy(at, name, length);
+	log_set_context(at);
 }
 
 /* 0 and no words: nothing is there. -EINVAL: that was printed. */
@@ -52,6 +68,8 @@ int jobs_parse(struct jobs *jobs, const char *text, unsigned long number, bool i
 	log_keep(is_checking ? jobs->is_collecting : false);
 	log_keep(true);
 	jobs_set_context(jobs, number);
+	if (job_list_has_read(jobs->list))
+		pool_doubt_names(jobs->pool);
 	ret = split(text, &words);
 	if (ret == 0 && words.num > 0) {
 		*num_dests = words.num > 1 ? (unsigned int)words.num - 1 : 1;
@@ -71,9 +89,13 @@ int jobs_parse(struct jobs *jobs, const char *text, unsigned long number, bool i
 
 static void count_line(struct jobs *jobs, const struct line *line)
 {
+	sector_t count = line->guard.operands[0].region.count;
+
 	jobs->num_checked++;
-	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
-		jobs->total_bytes += line->guard.operands[i].region.count * KCOPYD_SECTOR_BYTES;
+	jobs->total_bytes += line_bytes(line);
+	jobs->is_any_deferred |= line->is_deferred;
+	if (count > jobs->largest)
+		jobs->largest = count;
 }
 
 static int wait_for_line(struct jobs *jobs)
@@ -215,6 +237,7 @@ void jobs_run(const struct options *options, struct clone_result *result)
 		check_and_run(jobs, result);
 	result->signal = signals_pending();
 	jobs_end_report(jobs, result);
+	jobs_stall_tell_result(jobs, result);
 	jobs_close(jobs);
 	pool_destroy(jobs->pool);
 	job_list_close(jobs->list);

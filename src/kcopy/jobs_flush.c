@@ -9,6 +9,7 @@
 
 /* So many are flushed together, if they do not wait for longer than ... */
 #define BATCH_LINES 1024u
+#define BATCH_OPERANDS 2560u
 #define BATCH_MS 2000u
 
 #define MAX_DIRECTORIES 16u
@@ -215,8 +216,8 @@ static bool is_flush_due(const struct jobs *jobs)
 {
 	if (jobs->num_flushes || jobs->written.num == 0)
 		return false;
-	return jobs->num_in_flight == 0 || jobs->held_text || jobs->written.num >= BATCH_LINES ||
-	       jobs_now_ms() - jobs->written_ms >= BATCH_MS;
+	return jobs->flight.num == 0 || jobs->held_text || jobs->written.num >= BATCH_LINES ||
+	       jobs->written.num_operands >= BATCH_OPERANDS || jobs_now_ms() - jobs->written_ms >= BATCH_MS;
 }
 
 void jobs_tick_flush(struct jobs *jobs)

@@ -60,29 +60,29 @@ const struct kcopyd_observer line_observer = {
 
 static bool check_number(const struct words *words)
 {
-	char *source = text_printable(words->items[0]);
+	char *source;
 
+	if (words->num >= 2 && words->num <= KCOPYD_MAX_DESTS + 1)
+		return true;
+	source = text_printable(words->items[0]);
 	if (words->num < 2)
 		log_error("%s: a source without a destination; a line is SOURCE DEST [DEST...]", source ? source : "?");
-	else if (words->num > KCOPYD_MAX_DESTS + 1)
+	else
 		log_error("%zu destinations: %u are the most that can be written at once", words->num - 1,
 			  KCOPYD_MAX_DESTS);
 	free(source);
-	return words->num >= 2 && words->num <= KCOPYD_MAX_DESTS + 1;
+	return false;
 }
 
 static struct line *allocate(unsigned long number, size_t num)
 {
-	struct line *line = calloc(1, sizeof(*line) + num * sizeof(line->extents[0]));
+	struct line *line =
+		calloc(1, sizeof(*line) + num * (sizeof(line->extents[0]) + sizeof(line->guard.operands[0])));
 
 	if (!line)
 		return NULL;
 	line->number = number;
-	line->guard.operands = calloc(num, sizeof(line->guard.operands[0]));
-	if (!line->guard.operands) {
-		free(line);
-		return NULL;
-	}
+	line->guard.operands = (struct operand *)(void *)&line->extents[num];
 	line->guard.has_source = true;
 	for (size_t i = 0; i < num; i++) {
 		line->guard.operands[i].dir_fd = -1;
@@ -96,12 +96,8 @@ void line_destroy(struct line *line)
 	if (!line)
 		return;
 	report_destroy(line->report);
-	for (unsigned int i = 0; line->guard.operands && i <= line->guard.num_dests; i++) {
-		if (line->extents[i].entry)
-			pool_put(line->extents[i].entry);
-		pool_free_operand(&line->guard.operands[i]);
-	}
-	free(line->guard.operands);
+	for (unsigned int i = 0; i <= line->guard.num_dests; i++)
+		pool_put(line->extents[i].entry, &line->guard.operands[i]);
 	free(line);
 }
 
@@ -182,9 +178,14 @@ static int check(struct pool *pool, struct line *line)
 			widen(&line->extents[i]);
 		line->is_zoned |= i > 0 && region->bdev && kcopyd_device_is_zoned(region->bdev);
 	}
-	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
-		if (line->extents[i].entry)
-			pool_check_contents(pool, line->extents[i].entry, &line->guard.operands[i]);
+	for (unsigned int i = 1; i <= line->guard.num_dests; i++) {
+		if (!line->extents[i].entry)
+			continue;
+		/* What is refused anyway need not wait, and what was printed is not to be printed again. */
+		if (pool_check_contents(pool, line->extents[i].entry, &line->guard.operands[i]) == -EAGAIN &&
+		    !guard_is_refused(&line->guard))
+			return -EAGAIN;
+	}
 	return guard_is_refused(&line->guard) ? -EINVAL : 0;
 }
 
@@ -192,7 +193,7 @@ int line_create(struct pool *pool, unsigned long number, const struct words *wor
 		struct line **result)
 {
 	struct line *line;
-	int ret;
+	int ret, error = 0;
 
 	*result = NULL;
 	if (!check_number(words))
@@ -202,7 +203,8 @@ int line_create(struct pool *pool, unsigned long number, const struct words *wor
 		return -ENOMEM;
 	ret = get_operands(pool, line, words, is_checking);
 	if (ret == 0 || ret == -EINVAL)
-		ret = check(pool, line) ? -EINVAL : ret;
+		error = check(pool, line);
+	ret = error ? error : ret;
 	if (ret && ret != -EINVAL) {
 		line_destroy(line);
 		return ret;
@@ -225,7 +227,6 @@ static bool overlaps(const bool *may_overlap, const struct line *a, unsigned int
 		kcopyd_regions_overlap(&a->guard.operands[i].region, &b->guard.operands[j].region));
 }
 
-/* All that is under way is asked, for every line: most of the answers come from a few bytes. */
 bool line_must_wait(const struct pool *pool, const struct line *line, const struct line *other)
 {
 	for (unsigned int i = 0; i <= line->guard.num_dests; i++) {
@@ -270,6 +271,15 @@ int line_start(struct pool *pool, struct line *line, struct kcopyd_client *clien
 	report_destroy(line->report);
 	line->report = NULL;
 	return -EINVAL;
+}
+
+uint64_t line_bytes(const struct line *line)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 1; i <= line->guard.num_dests; i++)
+		sum += line->guard.operands[i].region.count * KCOPYD_SECTOR_BYTES;
+	return sum;
 }
 
 uint64_t line_written_bytes(const struct line *line)

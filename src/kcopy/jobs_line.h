@@ -24,6 +24,7 @@ struct jobs_context {
 /* An operand's sectors, for those who ask often. */
 struct line_extent {
 	struct pool_entry *entry; /* NULL: refused */
+	unsigned int group;	  /* the entry's, when it was begun */
 	sector_t sector, end;
 	bool is_uneven; /* a destination file's, and not of whole pages of its page cache: see jobs_line.c */
 };
@@ -32,10 +33,12 @@ struct line {
 	struct jobs_context context;
 	struct line *next;     /* in whatever list of its owner it is */
 	void *owner;	       /* borrowed, for the callback */
+	unsigned int slot;     /* its owner's, too */
 	unsigned long number;  /* in the list, from 1 */
-	struct guard guard;    /* its operands are owned, but not what they have open */
+	struct guard guard;    /* its operands stand behind extents, and do not own what they have open */
 	struct report *report; /* owned; NULL: it was not started */
 	struct report_job job;
+	bool is_done;	     /* guarded by its owner's lock */
 	bool is_deferred;    /* its source is to be created by a job before it */
 	bool has_read_error; /* valid when it has ended, as are ... */
 	bool is_cancelled;
@@ -63,7 +66,10 @@ bool line_must_wait(const struct pool *pool, const struct line *line, const stru
 int line_start(struct pool *pool, struct line *line, struct kcopyd_client *client, unsigned int flags,
 	       unsigned int report_flags, kcopyd_notify_fn fn);
 
-/* Bytes that were written to all destinations. */
+/* Bytes that are to be written to all destinations. */
+uint64_t line_bytes(const struct line *line);
+
+/* Bytes that were. */
 uint64_t line_written_bytes(const struct line *line);
 
 extern const struct kcopyd_observer line_observer;

@@ -46,6 +46,12 @@ static void check_complete(struct line *line, uint32_t flushed)
 	}
 }
 
+/* Of the others there is nothing to say. */
+static bool is_told(const struct jobs *jobs, const struct line *line)
+{
+	return jobs->options->is_verbose || line->failed || line->is_cancelled || line->has_read_error;
+}
+
 static const char *state_of(const struct line *line)
 {
 	if (line->failed)
@@ -61,9 +67,11 @@ void jobs_finish_line(struct jobs *jobs, struct line *line, uint32_t flushed)
 
 	check_complete(line, flushed);
 	report_end(line->report, flushed & ~line->failed, line->is_cancelled && signals_pending());
-	jobs_set_context(jobs, line->number);
-	report_print(line->report);
-	log_set_context(NULL);
+	if (is_told(jobs, line)) {
+		jobs_set_context(jobs, line->number);
+		report_print(line->report);
+		log_set_context(NULL);
+	}
 	jobs->totals.written_bytes += line_written_bytes(line);
 	if (line->failed || line->is_cancelled || line->has_read_error)
 		jobs->totals.incomplete++;
@@ -73,6 +81,7 @@ void jobs_finish_line(struct jobs *jobs, struct line *line, uint32_t flushed)
 	jobs->failed |= line->failed;
 	facts.has_read_error = line->has_read_error;
 	facts.failed = line->failed;
+	jobs_stall_describe(line, &facts);
 	put(jobs, state_of(line), &facts);
 }
 

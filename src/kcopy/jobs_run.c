@@ -15,6 +15,10 @@
 #define MAX_LINES 3072u
 #define MAX_OPERANDS 8192u
 
+/* So many are copied at a time; and more of those that write so little that a device would be done with them too soon. */
+#define MAX_IN_FLIGHT 128u
+#define MAX_SMALL_BYTES ((uint64_t)8 << 20)
+
 #define STATUS_MAX_DEST 6u
 #define PAGE_SECTORS (KCOPYD_PAGE_BYTES / KCOPYD_SECTOR_BYTES)
 
@@ -35,6 +39,7 @@ int jobs_open(struct jobs *jobs)
 {
 	jobs_queue_init(&jobs->written);
 	jobs_queue_init(&jobs->flushing);
+	jobs->done_end = &jobs->done;
 	pthread_mutex_init(&jobs->lock, NULL);
 	jobs->has_lock = true;
 	jobs->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -68,7 +73,7 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 {
 	struct line *line = context;
 	struct jobs *jobs = line->owner;
-	bool is_first;
+	bool is_enough;
 
 	line->has_read_error = read_err > 0;
 	line->is_cancelled = read_err < 0;
@@ -78,36 +83,64 @@ static void line_done(int read_err, unsigned int write_err, void *context)
 		kcopyd_client_cancel(jobs->client);
 	}
 	pthread_mutex_lock(&jobs->lock);
-	is_first = !jobs->done;
-	line->next = jobs->done;
-	jobs->done = line;
+	line->is_done = true;
+	line->next = NULL;
+	*jobs->done_end = line;
+	jobs->done_end = &line->next;
+	is_enough = ++jobs->num_done == jobs->wake_at || line == jobs->awaited || read_err || write_err;
 	pthread_mutex_unlock(&jobs->lock);
-	if (is_first)
+	if (is_enough)
 		jobs_ring(jobs);
+}
+
+static bool has_ended(const struct jobs *jobs)
+{
+	return jobs->is_cancelled || atomic_load(&jobs->is_stopped);
+}
+
+/* -- who has ended ------------------------------------------------------------------------------- */
+
+/* So many lines have to end before there is something to do; 0: whatever ends, there is not. */
+static unsigned int find_wake_at(const struct jobs *jobs)
+{
+	const struct flight *flight = &jobs->flight;
+
+	if (jobs->held_text)
+		return 1;
+	if (jobs->blocker || jobs->is_at_end || jobs->is_waiting_for_line || has_ended(jobs))
+		return flight->num;
+	return flight->num > MAX_IN_FLIGHT ? flight->num / 4 : 1;
+}
+
+bool jobs_may_wait(struct jobs *jobs)
+{
+	unsigned int wake_at = find_wake_at(jobs);
+	bool is_enough;
+
+	pthread_mutex_lock(&jobs->lock);
+	is_enough = (wake_at && jobs->num_done >= wake_at) || (jobs->blocker && jobs->blocker->is_done);
+	jobs->wake_at = wake_at;
+	jobs->awaited = jobs->blocker;
+	pthread_mutex_unlock(&jobs->lock);
+	return !is_enough;
 }
 
 static void take_done(struct jobs *jobs)
 {
-	struct line *line, *next, *all = NULL;
+	struct line *line, *next;
 
 	pthread_mutex_lock(&jobs->lock);
 	line = jobs->done;
 	jobs->done = NULL;
+	jobs->done_end = &jobs->done;
+	jobs->num_done = 0;
+	jobs->wake_at = 0;
+	jobs->awaited = NULL;
 	pthread_mutex_unlock(&jobs->lock);
-	for (; line; line = next) { /* in the order in which they ended */
+	for (; line; line = next) {
 		next = line->next;
-		line->next = all;
-		all = line;
-	}
-	for (line = all; line; line = next) {
-		unsigned int i = 0;
-
-		next = line->next;
-		while (jobs->in_flight[i] != line)
-			i++;
-		jobs->in_flight[i] = jobs->in_flight[--jobs->num_in_flight];
-		for (unsigned int number = 1; number <= line->guard.num_dests; number++)
-			jobs->done_bytes += line->guard.operands[number].region.count * KCOPYD_SECTOR_BYTES;
+		flight_take(&jobs->flight, line);
+		jobs->done_bytes += line_bytes(line);
 		if (jobs->written.num == 0)
 			jobs->written_ms = jobs_now_ms();
 		jobs_queue_put(&jobs->written, line);
@@ -142,15 +175,12 @@ static void refuse(struct jobs *jobs, unsigned long number, struct line *line, u
 		atomic_store(&jobs->is_stopped, true);
 }
 
-static bool has_ended(const struct jobs *jobs)
-{
-	return jobs->is_cancelled || atomic_load(&jobs->is_stopped);
-}
-
 static bool has_room(const struct jobs *jobs)
 {
-	return jobs->num_in_flight < JOBS_IN_FLIGHT &&
-	       jobs->num_in_flight + jobs->written.num + jobs->flushing.num < MAX_LINES &&
+	const struct flight *flight = &jobs->flight;
+
+	return flight->num < (flight->bytes < MAX_SMALL_BYTES ? FLIGHT_LINES : MAX_IN_FLIGHT) &&
+	       flight->num + jobs->written.num + jobs->flushing.num < MAX_LINES &&
 	       jobs->written.num_operands + jobs->flushing.num_operands < MAX_OPERANDS;
 }
 
@@ -160,20 +190,19 @@ static bool start_line(struct jobs *jobs, struct line *line)
 	const struct options *options = jobs->options;
 	unsigned int report_flags = REPORT_TERSE;
 
-	for (unsigned int i = 0; i < jobs->num_in_flight; i++)
-		if (line_must_wait(jobs->pool, line, jobs->in_flight[i]))
-			return false;
+	jobs->blocker = flight_find_blocker(&jobs->flight, jobs->pool, line);
+	if (jobs->blocker)
+		return false;
 	if (options->on_error == ON_ERROR_IGNORE)
 		report_flags |= REPORT_IGNORING;
 	if (options->has_json)
 		report_flags |= REPORT_KEEPING;
 	line->owner = jobs;
-	jobs->in_flight[jobs->num_in_flight++] = line;
 	jobs_set_context(jobs, line->number);
 	if (line_start(jobs->pool, line, jobs->client, copy_flags(options), report_flags, line_done)) {
-		jobs->num_in_flight--;
 		refuse(jobs, line->number, line, line->guard.num_dests);
 	} else {
+		flight_put(&jobs->flight, line);
 		jobs->num_started++;
 	}
 	log_set_context(NULL);
@@ -246,6 +275,7 @@ static bool take_next(struct jobs *jobs)
 static void start_lines(struct jobs *jobs)
 {
 	jobs->is_waiting_for_line = false;
+	jobs->blocker = NULL;
 	while (!has_ended(jobs) && has_room(jobs)) {
 		if (jobs->held) {
 			struct line *line = jobs->held;
@@ -273,19 +303,28 @@ static void find_next_line(struct jobs *jobs)
 		jobs->totals.next_line = number;
 }
 
-static bool is_over(const struct jobs *jobs)
+/* Nothing will be copied any more: there may be flushes to come. */
+static bool is_copied(const struct jobs *jobs)
 {
 	bool has_more = jobs->held || jobs->held_text || !jobs->is_at_end;
 
-	return (!has_more || has_ended(jobs)) && jobs->num_in_flight == 0 && jobs->written.num == 0 &&
-	       jobs->num_flushes == 0;
+	return (!has_more || has_ended(jobs)) && jobs->flight.num == 0;
+}
+
+static bool is_over(const struct jobs *jobs)
+{
+	return is_copied(jobs) && jobs->written.num == 0 && jobs->num_flushes == 0;
 }
 
 /* What a few small jobs cannot use need not be set aside. */
 static unsigned int choose_pages(const struct jobs *jobs)
 {
 	uint64_t needed = jobs->total_bytes / KCOPYD_PAGE_BYTES + jobs->num_checked + 2 * PAGE_SECTORS;
+	/* One that is read and one that is written for each that may be under way. */
+	uint64_t most = 2 * FLIGHT_LINES * (jobs->largest / PAGE_SECTORS + 1);
 
+	if (most < needed && !jobs->is_any_deferred)
+		needed = most;
 	if (jobs->options->has_pages || jobs->num_checked == 0 || needed > jobs->options->pages)
 		return jobs->options->pages;
 	return (unsigned int)needed;
@@ -301,6 +340,8 @@ int jobs_copy(struct jobs *jobs)
 			  strerror(-ret));
 		return ret;
 	}
+	if (jobs->options->stall_timeout)
+		pool_share(jobs->pool, (uint64_t)pages * KCOPYD_PAGE_BYTES);
 	kcopyd_client_set_observer(jobs->client, &line_observer, NULL);
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
 	kcopyd_client_set_max_lag(jobs->client, jobs->options->max_lag == KCOPYD_LAG_AUTO ? 0 : jobs->options->max_lag);
@@ -312,6 +353,8 @@ int jobs_copy(struct jobs *jobs)
 		jobs_tick_flush(jobs);
 		if (is_over(jobs))
 			break;
+		if (is_copied(jobs) && !jobs->has_json) /* which still describes them */
+			pool_close_sources(jobs->pool);
 		jobs_wait(jobs, jobs->is_waiting_for_line);
 		take_done(jobs);
 	}

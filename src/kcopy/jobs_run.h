@@ -10,6 +10,7 @@
 
 #include "clone.h"
 #include "job_list.h"
+#include "jobs_flight.h"
 #include "jobs_line.h"
 #include "json.h"
 #include "options.h"
@@ -17,9 +18,6 @@
 #include "pool.h"
 #include "progress.h"
 #include "report_json.h"
-
-/* Lines that are copied at a time. */
-#define JOBS_IN_FLIGHT 128u
 
 /* One flush call's destinations; all of them are at most two calls. */
 #define JOBS_FLUSHES (POOL_SLOTS / KCOPYD_MAX_DESTS)
@@ -46,17 +44,23 @@ struct jobs {
 	struct kcopyd_client *client;
 	char context[240];	   /* for log_set_context() */
 	unsigned long num_checked; /* jobs, by the first pass ... */
-	uint64_t total_bytes;	   /* ... and what they would write, as far as it is known */
+	uint64_t total_bytes;	   /* ... and what they would write, as far as it is known ... */
+	sector_t largest;	   /* ... and the largest of them ... */
+	bool is_any_deferred;	   /* ... and whether the size of any is not known yet */
 	bool is_collecting;	   /* errors of all lines are kept */
 
-	int done_fd; /* an eventfd: something is in done, or a flush has ended */
-	pthread_mutex_t lock;
+	int done_fd;	      /* an eventfd: enough is in done, or a flush has ended */
+	pthread_mutex_t lock; /* guards the next block */
 	bool has_lock;
-	struct line *done; /* guarded by lock: have ended, the last one first */
-	struct line *in_flight[JOBS_IN_FLIGHT];
-	unsigned int num_in_flight;
-	struct line *held; /* the next one: it has to wait for others */
-	char *held_text;   /* owned: or this, which could not be opened for want of room; or NULL */
+	struct line *done, **done_end; /* have ended, in that order */
+	unsigned int num_done;
+	unsigned int wake_at;	    /* so many are enough; 0: nobody waits for a number */
+	const struct line *awaited; /* this one is, whatever the number; NULL: none */
+
+	struct flight flight;
+	struct line *held;    /* the next one: it has to wait for others */
+	struct line *blocker; /* of those in flight, for this one; NULL: for none */
+	char *held_text;      /* owned: or this, which could not be opened for want of room; or NULL */
 	unsigned long held_number;
 	bool is_at_end;		   /* no line will come */
 	bool is_waiting_for_line;  /* none is there yet */
@@ -81,6 +85,7 @@ struct jobs {
 	bool has_put;  /* a line */
 	bool has_lost_report;
 	uint64_t begin_ms;
+	uint64_t looked_ms; /* by jobs_stall_tick() */
 };
 
 uint64_t jobs_now_ms(void);
@@ -104,10 +109,23 @@ int jobs_status(const struct jobs *jobs);
 /* Any thread: something has ended. */
 void jobs_ring(struct jobs *jobs);
 
+/* Is there nothing to do yet? Then jobs_ring() comes when there is. */
+bool jobs_may_wait(struct jobs *jobs);
+
 /* -- jobs_wait.c --------------------------------------------------------------------------------- */
 
 /* Until something happens, or some time is over. @is_reading: a line of the list is something. */
 void jobs_wait(struct jobs *jobs, bool is_reading);
+
+/* -- jobs_stall.c -------------------------------------------------------------------------------- */
+
+/* Names whoever does not answer, and with --stall-timeout drops destinations. Often called. */
+void jobs_stall_tick(struct jobs *jobs);
+
+/* The parent process may have to end without us. */
+void jobs_stall_tell_result(struct jobs *jobs, const struct clone_result *result);
+
+void jobs_stall_describe(const struct line *line, struct report_facts *facts);
 
 /* -- jobs_flush.c -------------------------------------------------------------------------------- */
 

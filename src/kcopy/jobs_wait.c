@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * While jobs run: waiting, signals, devices that do not answer, and who asks for another speed.
+ * While jobs run: waiting, signals, and who asks for another speed.
  */
 #include "jobs_run.h"
 
@@ -10,28 +10,6 @@
 
 #include "log.h"
 #include "signals.h"
-
-#define WARN_MS 10000u
-
-static void look_at_stalls(struct jobs *jobs)
-{
-	for (unsigned int i = 0; i < POOL_MOST; i++) {
-		struct pool_entry *entry = pool_at(jobs->pool, i);
-		unsigned int ms = entry ? kcopyd_device_stalled_ms(entry->operand->bdev, NULL) : 0;
-
-		if (!entry)
-			continue;
-		if (entry->is_told && ms < entry->stalled_ms) {
-			log_info("%s: goes on, after %u s", entry->operand->name, entry->stalled_ms / 1000);
-			entry->is_told = false;
-		}
-		entry->stalled_ms = ms;
-		if (ms < WARN_MS || entry->is_told)
-			continue;
-		entry->is_told = true;
-		log_warning("%s: has completed nothing for %u s", entry->operand->name, ms / 1000);
-	}
-}
 
 /* Everything that was started ends soon, and nothing is started any more. */
 static void cancel(struct jobs *jobs)
@@ -51,7 +29,7 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	};
 	uint64_t count;
 
-	if (poll(fds, 4, PROGRESS_INTERVAL_MS) < 0)
+	if (poll(fds, 4, jobs_may_wait(jobs) ? PROGRESS_INTERVAL_MS : 0) < 0)
 		fds[0].revents = 0;
 	if (fds[0].revents)
 		(void)!read(jobs->done_fd, &count, sizeof(count));
@@ -62,7 +40,8 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	/* What was accepted just behind the first failure missed its cancel. */
 	if (atomic_load(&jobs->is_stopped) && !jobs->is_cancelled)
 		cancel(jobs);
+	pool_doubt_names(jobs->pool);
 	pace_tick(&jobs->pace);
-	look_at_stalls(jobs);
+	jobs_stall_tick(jobs);
 	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
 }

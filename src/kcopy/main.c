@@ -38,10 +38,6 @@ static void run(const struct options *options, struct clone_result *result)
 	bool is_parent = false;
 	int ret;
 
-	if (options->jobs_path) {
-		jobs_run(options, result);
-		return;
-	}
 	if (options->stall_timeout && !options->guard.is_dry) {
 		ret = supervise_start(&is_parent);
 		if (ret) {
@@ -52,6 +48,8 @@ static void run(const struct options *options, struct clone_result *result)
 	}
 	if (is_parent)
 		supervise_wait(&result->status, &result->signal);
+	else if (options->jobs_path)
+		jobs_run(options, result);
 	else
 		clone_run(options, result);
 }

@@ -401,7 +401,6 @@ static int check_jobs(const struct options *options)
 	const char *other = options->is_zero		 ? "--zero: a list of jobs has a source in every line"
 			    : options->map_path		 ? "--map: a map is one copy's"
 			    : options->guard.num_expects ? "--expect: it is an operand of one copy that it means"
-			    : options->stall_timeout	 ? "--stall-timeout: not for lists of jobs"
 							 : NULL;
 
 	if (other) {

@@ -2,12 +2,15 @@
 #include "pool.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "guard_use.h"
 #include "log.h"
+#include "names.h"
 #include "refresh.h"
 #include "signals.h"
 #include "text.h"
@@ -20,6 +23,12 @@
 
 #define MAX_FORBIDDEN 2u
 #define BUCKETS 256u
+
+/* A device that has requests and has completed none for so long is not asked to read, where somebody sees to it. */
+#define BUSY_MS 1000u
+
+/* No number of so few digits is beyond what a range may be. */
+#define QUICK_DIGITS 15
 
 /* So many destinations that were written and closed are known again. */
 #define MAX_WRITTEN 1024u
@@ -43,8 +52,11 @@ struct pool {
 	struct operand sources[POOL_SLOTS];
 	struct pool_entry entries[POOL_MOST];
 	bool may_overlap[POOL_MOST][POOL_MOST]; /* has any sector of one a sector of the other? */
+	struct pool_set others[POOL_MOST];	/* the same, without those of the same device or file */
 	int buckets[BUCKETS];			/* by place: the first entry of a chain, or -1 */
 	int chain[POOL_MOST];
+	struct names names;
+	uint64_t reserve_bytes;	   /* 0: not shared */
 	struct disk_claim *claims; /* owned: the locks on disks */
 	unsigned int num_claims;
 	int forbidden[MAX_FORBIDDEN];
@@ -54,6 +66,13 @@ struct pool {
 	unsigned long num_written;
 	unsigned long clock;
 };
+
+void pool_set_put(struct pool_set *set, unsigned int index, bool is_in)
+{
+	uint64_t bit = UINT64_C(1) << index % 64;
+
+	set->bits[index / 64] = is_in ? set->bits[index / 64] | bit : set->bits[index / 64] & ~bit;
+}
 
 static bool is_dest(const struct pool_entry *entry)
 {
@@ -72,7 +91,9 @@ static void reset(struct pool_entry *entry)
 	entry->is_begun = false;
 	entry->is_trusted = false;
 	entry->is_told = false;
+	entry->is_abandoned = false;
 	entry->stalled_ms = 0;
+	entry->gaps_ms = 0;
 	entry->users = 0;
 	entry->gets = 0;
 }
@@ -112,26 +133,38 @@ struct pool_entry *pool_at(struct pool *pool, unsigned int index)
 
 /* -- by place ------------------------------------------------------------------------------------ */
 
-static unsigned int bucket_of(const char *place)
+static unsigned int bucket_of(const char *place, size_t length)
 {
 	unsigned int hash = 5381;
 
-	for (; *place; place++)
-		hash = hash * 33 + (unsigned char)*place;
+	for (size_t i = 0; i < length; i++)
+		hash = hash * 33 + (unsigned char)place[i];
 	return hash % BUCKETS;
 }
 
-static struct pool_entry *find(const struct pool *pool, const char *place, bool is_source)
+static unsigned int bucket_of_entry(const struct pool_entry *entry)
 {
-	for (int i = pool->buckets[bucket_of(place)]; i >= 0; i = pool->chain[i])
-		if ((i >= (int)POOL_SLOTS) == is_source && strcmp(pool->entries[i].operand->spec.place, place) == 0)
+	return bucket_of(entry->operand->spec.place, strlen(entry->operand->spec.place));
+}
+
+static bool is_place(const struct pool *pool, int index, const char *place, size_t length)
+{
+	const char *own = pool->entries[index].operand->spec.place;
+
+	return strncmp(own, place, length) == 0 && !own[length];
+}
+
+static struct pool_entry *find(const struct pool *pool, const char *place, size_t length, bool is_source)
+{
+	for (int i = pool->buckets[bucket_of(place, length)]; i >= 0; i = pool->chain[i])
+		if ((i >= (int)POOL_SLOTS) == is_source && is_place(pool, i, place, length))
 			return (struct pool_entry *)&pool->entries[i];
 	return NULL;
 }
 
 static void link_entry(struct pool *pool, const struct pool_entry *entry)
 {
-	int *bucket = &pool->buckets[bucket_of(entry->operand->spec.place)];
+	int *bucket = &pool->buckets[bucket_of_entry(entry)];
 
 	pool->chain[entry->index] = *bucket;
 	*bucket = (int)entry->index;
@@ -139,7 +172,7 @@ static void link_entry(struct pool *pool, const struct pool_entry *entry)
 
 static void unlink_entry(struct pool *pool, const struct pool_entry *entry)
 {
-	int *link = &pool->buckets[bucket_of(entry->operand->spec.place)];
+	int *link = &pool->buckets[bucket_of_entry(entry)];
 
 	while (*link >= 0 && *link != (int)entry->index)
 		link = &pool->chain[*link];
@@ -150,15 +183,27 @@ static void unlink_entry(struct pool *pool, const struct pool_entry *entry)
 /* A spec_exists_fn: what is open need not be looked for. */
 static bool exists(const char *place, void *context)
 {
-	const struct pool *pool = context;
+	struct pool *pool = context;
 
-	return find(pool, place, false) || find(pool, place, true) || operand_exists(place, NULL);
+	size_t length = strlen(place);
+
+	for (int i = pool->buckets[bucket_of(place, length)]; i >= 0; i = pool->chain[i])
+		if (is_place(pool, i, place, length))
+			return true;
+	if (!spec_is_tag(place) && !names_may_exist(&pool->names, place))
+		return false;
+	return operand_exists(place, NULL);
+}
+
+void pool_doubt_names(struct pool *pool)
+{
+	names_doubt(&pool->names);
 }
 
 /* Will it be created by a copy to an entry? */
 static bool pool_is_new(const struct pool *pool, const char *path)
 {
-	const struct pool_entry *entry = find(pool, path, false);
+	const struct pool_entry *entry = find(pool, path, strlen(path), false);
 
 	return entry && entry->operand->is_new && !entry->operand->bdev;
 }
@@ -188,7 +233,7 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 	struct operand *operand = entry->operand;
 
 	unlink_entry(pool, entry);
-	if (entry->is_begun && operand->bdev) {
+	if (entry->is_begun && operand->bdev && !entry->is_abandoned) {
 		operand->region = (struct io_region){ operand->bdev, entry->first, entry->end - entry->first };
 		refresh_after(operand);
 		pool->written[pool->num_written++ % MAX_WRITTEN] = identity_of(operand);
@@ -197,7 +242,13 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 	reset(entry);
 }
 
-/* A free one of a kind; the one that was not asked for for the longest time, files first. NULL: all have users. */
+/* Files first, and last of all those that will not answer when they are opened again. */
+static unsigned int rank(const struct pool_entry *entry)
+{
+	return entry->is_abandoned ? 2 : entry->operand->is_block;
+}
+
+/* A free one of a kind; the one that was not asked for for the longest time, by rank(). NULL: all have users. */
 static struct pool_entry *find_free(struct pool *pool, bool is_source)
 {
 	struct pool_entry *begin = &pool->entries[is_source ? POOL_SLOTS : 0], *best = NULL;
@@ -207,13 +258,35 @@ static struct pool_entry *find_free(struct pool *pool, bool is_source)
 			return entry;
 		if (entry->users)
 			continue;
-		if (!best || entry->operand->is_block < best->operand->is_block ||
-		    (entry->operand->is_block == best->operand->is_block && entry->used < best->used))
+		if (!best || rank(entry) < rank(best) || (rank(entry) == rank(best) && entry->used < best->used))
 			best = entry;
 	}
 	if (best)
 		close_entry(pool, best);
 	return best;
+}
+
+static void *close_device(void *operand)
+{
+	operand_close_device(operand);
+	return NULL;
+}
+
+void pool_close_sources(struct pool *pool)
+{
+	pthread_t threads[POOL_SLOTS];
+	bool is_begun[POOL_SLOTS] = { false };
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		is_begun[i] = pool->sources[i].bdev &&
+			      pthread_create(&threads[i], NULL, close_device, &pool->sources[i]) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		if (is_begun[i])
+			pthread_join(threads[i], NULL);
 }
 
 void pool_destroy(struct pool *pool)
@@ -224,9 +297,11 @@ void pool_destroy(struct pool *pool)
 	for (unsigned int i = 0; i < pool->num_claims; i++)
 		locks_release(pool->claims[i].locks);
 	free(pool->claims);
+	pool_close_sources(pool);
 	for (unsigned int i = 0; i < POOL_MOST; i++)
 		if (is_used(&pool->entries[i]))
 			close_entry(pool, &pool->entries[i]);
+	names_free(&pool->names);
 	free(pool);
 }
 
@@ -310,25 +385,49 @@ static struct io_region whole_of(const struct operand *operand)
 				   operand->is_block ? kcopyd_device_sectors(operand->bdev) : ALL_SECTORS };
 }
 
+static void limit_all(struct pool *pool)
+{
+	unsigned int num = 0;
+
+	for (unsigned int i = 0; i < POOL_SLOTS; i++)
+		num += pool_at(pool, i) != NULL;
+	for (unsigned int i = 0; pool->reserve_bytes && i < POOL_SLOTS; i++)
+		if (pool_at(pool, i))
+			kcopyd_device_limit(pool_at(pool, i)->operand->bdev, pool->reserve_bytes / (num + 1));
+}
+
+void pool_share(struct pool *pool, uint64_t reserve_bytes)
+{
+	pool->reserve_bytes = reserve_bytes;
+	limit_all(pool);
+}
+
 /* What is still to be created has nothing in common with anything. */
-static void compare_with_all(struct pool *pool, const struct pool_entry *entry)
+static void compare_with_all(struct pool *pool, struct pool_entry *entry)
 {
 	const struct operand *own = entry->operand;
 	struct io_region whole = { .bdev = NULL }, other;
 
 	if (own->bdev)
 		whole = whole_of(own);
+	entry->group = entry->index;
 	for (unsigned int i = 0; i < POOL_MOST; i++) {
 		const struct operand *operand = pool->entries[i].operand;
-		bool may = false;
+		bool may = false, is_in_group = false;
 
 		if (own->bdev && operand->bdev) {
 			other = whole_of(operand);
 			may = kcopyd_regions_overlap(&whole, &other);
+			is_in_group = is_same(own, operand);
 		}
+		if (is_in_group)
+			entry->group = pool->entries[i].group;
 		pool->may_overlap[i][entry->index] = may;
 		pool->may_overlap[entry->index][i] = may;
+		pool_set_put(&pool->others[i], entry->index, may && !is_in_group);
+		pool_set_put(&pool->others[entry->index], i, may && !is_in_group);
 	}
+	limit_all(pool);
 }
 
 static void check_forbidden(const struct pool *pool, struct operand *operand)
@@ -501,17 +600,69 @@ static void fill(struct operand *operand, const struct operand *own)
 	operand->is_dry = own->is_dry;
 }
 
+/* False: it is no number, or one for spec_parse(). */
+static bool read_number(const char **text, uint64_t *number)
+{
+	const char *begin = *text;
+
+	*number = 0;
+	for (; **text >= '0' && **text <= '9' && *text - begin < QUICK_DIGITS; ++*text)
+		*number = *number * 10 + (uint64_t)(**text - '0');
+	return *text > begin;
+}
+
+/*
+ * What most lines of a long list say: a place that is open, and plain numbers. Comes to the same as operand_read(). NULL:
+ * that has to be asked.
+ */
+static struct pool_entry *read_quickly(struct pool *pool, struct operand *operand, unsigned int number,
+				       const char *text)
+{
+	const char *colon = strrchr(text, ':'), *at = colon + 1;
+	struct spec spec = { .has_start = true };
+	struct pool_entry *entry;
+
+	if (!colon || spec_is_tag(text) || !read_number(&at, &spec.start))
+		return NULL;
+	spec.has_count = *at == '+';
+	if (spec.has_count && (++at, !read_number(&at, &spec.count) || spec.count == 0))
+		return NULL;
+	entry = *at ? NULL : find(pool, text, (size_t)(colon - text), number == 0);
+	if (!entry || (number == 0 && has_grown(entry)) || exists(text, pool))
+		return NULL;
+	operand->number = number;
+	operand->backing_fd = -1;
+	operand->spec = spec;
+	operand->spec.place = entry->operand->spec.place;
+	operand->name = entry->operand->name;
+	return entry;
+}
+
+/* The entry's operand is what the text of @operand names. */
+static int get(struct pool *pool, struct pool_entry *entry, struct operand *operand, struct pool_entry **result)
+{
+	entry->users++;
+	entry->gets++;
+	entry->used = ++pool->clock;
+	fill(operand, entry->operand);
+	*result = entry;
+	return 0;
+}
+
 int pool_get(struct pool *pool, struct operand *operand, unsigned int number, const char *text,
 	     struct pool_entry **result)
 {
-	struct pool_entry *entry;
+	struct pool_entry *entry = read_quickly(pool, operand, number, text);
 	bool is_source = number == 0;
 	int ret;
 
+	*result = NULL;
+	if (entry)
+		return get(pool, entry, operand, result);
 	operand_read(operand, number, text, exists, pool);
 	if (operand->is_bad)
 		return -EINVAL;
-	entry = find(pool, operand->spec.place, is_source);
+	entry = find(pool, operand->spec.place, strlen(operand->spec.place), is_source);
 	if (entry && is_source && has_grown(entry)) {
 		if (entry->users)
 			return -EAGAIN;
@@ -526,21 +677,17 @@ int pool_get(struct pool *pool, struct operand *operand, unsigned int number, co
 		if (ret)
 			return ret == -EINVAL && signals_pending() && operand->num_problems == 0 ? -EINTR : ret;
 	}
-	entry->users++;
-	entry->gets++;
-	entry->used = ++pool->clock;
-	fill(operand, entry->operand);
-	*result = entry;
-	return 0;
+	return get(pool, entry, operand, result);
 }
 
-void pool_put(struct pool_entry *entry)
+void pool_put(struct pool_entry *entry, struct operand *operand)
 {
-	entry->users--;
-}
-
-void pool_free_operand(struct operand *operand)
-{
+	if (entry && operand->name == entry->operand->name) {
+		operand->name = NULL;
+		operand->spec.place = NULL;
+	}
+	if (entry)
+		entry->users--;
 	if (operand->is_shared) {
 		operand->path = NULL;
 		operand->leaf = NULL;
@@ -558,18 +705,20 @@ static void refuse(struct operand *operand, const struct content *item)
 			item->text ? item->text : strerror(ENOMEM));
 }
 
-/* What begins where the region begins, though nothing says so. */
-static void check_start(const struct pool_entry *entry, struct operand *operand)
+/* What begins where the region begins, though nothing says so. 0 or -EAGAIN. */
+static int check_start(const struct pool *pool, const struct pool_entry *entry, struct operand *operand)
 {
 	const struct io_region *region = &operand->region;
 	struct contents found;
 	int ret;
 
 	if (region->count < SEARCHED_SECTORS || region->sector == 0 || !region->bdev)
-		return;
+		return 0;
 	for (size_t i = 0; i < entry->operand->contents.num; i++)
 		if (entry->operand->contents.items[i].offset == region->sector * KCOPYD_SECTOR_BYTES)
-			return;
+			return 0;
+	if (pool->reserve_bytes && kcopyd_device_stalled_ms(region->bdev, NULL) >= BUSY_MS)
+		return -EAGAIN;
 	ret = contents_find_start(region, &found);
 	for (size_t i = 0; i < found.num; i++)
 		refuse(operand, &found.items[i]);
@@ -579,6 +728,7 @@ static void check_start(const struct pool_entry *entry, struct operand *operand)
 			"what would be overwritten is not known, as it cannot be read: %s; --force to do it anyway",
 			strerror(-ret));
 	contents_free(&found);
+	return 0;
 }
 
 /* What begins there now may be ours. */
@@ -591,7 +741,7 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 {
 	const struct contents *contents = &entry->operand->contents;
 
-	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted)
+	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted || entry->is_abandoned)
 		return 0;
 	if (entry->operand->contents_error)
 		operand_problem(
@@ -601,8 +751,8 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 	for (size_t i = 0; i < contents->num; i++)
 		if (contents_is_hit(&contents->items[i], &operand->region))
 			refuse(operand, &contents->items[i]);
-	if (!operand->is_bad && !is_written(entry, operand->region.sector))
-		check_start(entry, operand);
+	if (!operand->is_bad && !is_written(entry, operand->region.sector) && check_start(pool, entry, operand))
+		return -EAGAIN;
 	return operand->is_bad ? -EINVAL : 0;
 }
 
@@ -613,6 +763,7 @@ static void create(struct pool *pool, struct pool_entry *entry, struct operand *
 
 	own->region = operand->region;
 	operand_prepare(own);
+	names_doubt(&pool->names);
 	own->region = (struct io_region){ .bdev = own->bdev };
 	move_problems(own, operand);
 	own->is_bad = false; /* the next copy to it may have more luck */
@@ -636,6 +787,8 @@ int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *oper
 	struct operand *own = entry->operand;
 	const struct io_region *region = &operand->region;
 
+	if (entry->is_abandoned)
+		return 0; /* the engine will say that */
 	if (own->is_new && !own->bdev) {
 		operand->path = NULL; /* of the entry's, which fill() gives again */
 		create(pool, entry, operand);
@@ -667,4 +820,9 @@ int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *oper
 const bool *pool_overlaps(const struct pool *pool, const struct pool_entry *entry)
 {
 	return pool->may_overlap[entry->index];
+}
+
+const struct pool_set *pool_others(const struct pool *pool, const struct pool_entry *entry)
+{
+	return &pool->others[entry->index];
 }

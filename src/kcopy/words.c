@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A line that is being read, and the word at hand; a word is never longer than its line. */
+#define ITEMS_STEP 8u
+
+/* A line that is being read, and the word at hand; words are never longer than what is read of their line. */
 struct reader {
 	const char *at;
 	char *word;
@@ -16,9 +18,8 @@ struct reader {
 
 void words_free(struct words *words)
 {
-	for (size_t i = 0; i < words->num; i++)
-		free(words->items[i]);
 	free(words->items);
+	free(words->text);
 	*words = (struct words){ .items = NULL };
 }
 
@@ -27,9 +28,17 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
+/* What nothing but a name is made of, and most of it is. */
+static bool is_harmless(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '-' && c <= ':') || (c >= 'A' && c <= 'Z') || c == '_' || c == '+';
+}
+
 /* @begin: at the start of a word. NULL: it stands for itself. */
 static const char *refuse_plain(char c, bool is_begin)
 {
+	if (is_harmless(c))
+		return NULL;
 	if (strchr("$`*?[", c))
 		return "nothing is expanded here; quote it: '...'";
 	if (strchr(";&|<>()", c))
@@ -117,17 +126,18 @@ static bool read_word(struct reader *reader)
 }
 
 /* The word at hand becomes one of them. */
-static int keep_word(struct words *words, const char *word)
+static int keep_word(struct words *words, struct reader *reader)
 {
-	char **items = reallocarray(words->items, words->num + 2, sizeof(items[0]));
+	if (words->num % ITEMS_STEP == 0) {
+		char **items = reallocarray(words->items, words->num + ITEMS_STEP + 1, sizeof(items[0]));
 
-	if (!items)
-		return -ENOMEM;
-	words->items = items;
-	items[words->num] = strdup(word);
-	if (!items[words->num])
-		return -ENOMEM;
-	items[++words->num] = NULL;
+		if (!items)
+			return -ENOMEM;
+		words->items = items;
+	}
+	words->items[words->num++] = reader->word;
+	words->items[words->num] = NULL;
+	reader->word += reader->length + 1;
 	return 0;
 }
 
@@ -136,17 +146,16 @@ int words_split(const char *line, struct words *words, const char **reason, size
 	struct reader reader = { .at = line, .word = malloc(strlen(line) + 1) };
 	int ret = reader.word ? 0 : -ENOMEM;
 
-	*words = (struct words){ .items = NULL };
+	*words = (struct words){ .text = reader.word };
 	while (ret == 0) {
 		while (is_blank(*reader.at))
 			reader.at++;
 		if (!*reader.at || *reader.at == '#')
 			break;
-		ret = read_word(&reader) ? keep_word(words, reader.word) : -EINVAL;
+		ret = read_word(&reader) ? keep_word(words, &reader) : -EINVAL;
 	}
 	*reason = reader.reason;
 	*at = (size_t)(reader.at - line) + 1;
-	free(reader.word);
 	if (ret)
 		words_free(words);
 	return ret;

@@ -9,8 +9,9 @@
 #include <stddef.h>
 
 struct words {
-	char **items; /* owned, as they are; NULL behind the last */
+	char **items; /* owned; they are in text; NULL behind the last */
 	size_t num;
+	char *text; /* owned */
 };
 
 /*
