@@ -5,9 +5,10 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
-/* A rate is counted over so many times the bytes in use, and for so long at the least. */
+/* A rate is counted over so many times the bytes in use, and for so long; where that takes long, over all of them once. */
 #define WINDOW_TURNS 3u
 #define WINDOW_NS (30 * NS_PER_MS)
+#define LONG_WINDOW_NS (250 * NS_PER_MS)
 /* In percent. More pages have to be worth it; fewer must not cost anything. */
 #define GAIN 110u
 #define LOSS 97u
@@ -47,7 +48,11 @@ static void enter(struct tune *tune, enum tune_state state, struct tune_shape sh
 
 void tune_may_alternate(struct tune *tune)
 {
+	if (tune->may_alternate)
+		return;
 	tune->may_alternate = true;
+	if (tune->state == TUNE_BEFORE && tune->bytes == 0 && tune->since_ns == 0)
+		enter(tune, TUNE_FIRST_TURN, (struct tune_shape){ .pages = TUNE_FEW_PAGES, .alternates = true });
 }
 
 /* What the step would lead to. False: nowhere. */
@@ -147,6 +152,12 @@ static void end_window(struct tune *tune, uint64_t rate)
 	case TUNE_AFTER:
 		decide(tune, rate);
 		break;
+	case TUNE_FIRST_TURN:
+		tune->may_alternate = rate < ROTATING_RATE;
+		if (tune->may_alternate)
+			tune->kept = (struct tune_shape){ .pages = tune->num_pages, .alternates = true };
+		enter(tune, TUNE_BEFORE, tune->kept);
+		break;
 	case TUNE_HOLD:
 	case TUNE_OFF:
 		break;
@@ -164,7 +175,7 @@ static void look(struct tune *tune)
 {
 	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns;
 
-	if (tune->is_settling) {
+	if (tune->is_settling && tune->state != TUNE_FIRST_TURN) {
 		if (tune->bytes < in_use)
 			return;
 		tune->is_settling = false;
@@ -172,7 +183,7 @@ static void look(struct tune *tune)
 		tune->since_ns = tune->now_ns();
 		return;
 	}
-	if (tune->bytes < WINDOW_TURNS * in_use)
+	if (tune->bytes < (tune->state == TUNE_HOLD ? WINDOW_TURNS * in_use : in_use))
 		return;
 	now_ns = tune->now_ns();
 	if (tune->state == TUNE_HOLD) {
@@ -183,7 +194,8 @@ static void look(struct tune *tune)
 		enter(tune, TUNE_BEFORE, tune->kept);
 		return;
 	}
-	if (now_ns - tune->since_ns >= WINDOW_NS)
+	if (tune->state == TUNE_FIRST_TURN || now_ns - tune->since_ns >= LONG_WINDOW_NS ||
+	    (tune->bytes >= WINDOW_TURNS * in_use && now_ns - tune->since_ns >= WINDOW_NS))
 		end_window(tune, (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns)));
 }
 

@@ -4,7 +4,8 @@
  * help, since they stay in the processor's caches; a device with a long way to it needs many. What a device says of itself
  * does not tell (virtual disks rotate), so the rate decides: from a few, twice as many are tried, then less if they
  * were right before, again and again, ever more rarely. Where source and destination share a disk that says that it rotates,
- * it is also tried to fill the reserve before anything is written, which spares such a disk most of its seeks.
+ * the reserve is filled before anything is written, which spares such a disk most of its seeks; unless the first turn is
+ * too fast for one.
  *
  * A trial is compared with what was in front of it and behind it: a device that only happens to be faster for a while
  * proves nothing. Knows no jobs and no devices. On the client's thread alone.
@@ -23,7 +24,7 @@ struct tune_shape {
 	bool alternates;    /* reads until they are all used, then writes until none is */
 };
 
-enum tune_state { TUNE_OFF, TUNE_HOLD, TUNE_BEFORE, TUNE_TRIAL, TUNE_AFTER };
+enum tune_state { TUNE_OFF, TUNE_FIRST_TURN, TUNE_HOLD, TUNE_BEFORE, TUNE_TRIAL, TUNE_AFTER };
 enum tune_step { TUNE_MORE, TUNE_ALTERNATE, TUNE_LESS, TUNE_STEPS };
 
 struct tune {
@@ -50,7 +51,10 @@ void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(voi
 /* From the next look on all of the reserve is used, whatever that costs. */
 void tune_off(struct tune *tune);
 
-/* There is a job between places on one disk that rotates, or says so. Other jobs do not care what the shape says of it. */
+/*
+ * There is a job between places on one disk that rotates, or says so; before it starts. Other jobs do not care what the
+ * shape says of it.
+ */
 void tune_may_alternate(struct tune *tune);
 
 /* So many bytes went through: their pages were taken, and are free again. */

@@ -206,7 +206,7 @@ static void a_disk_that_moves_its_head_is_read_and_written_in_turns(void **state
 
 static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 {
-	struct model other = { .changes = 0 }, fast = { .changes = 0 };
+	struct model other = { .changes = 0 }, fast = { .changes = 0 }, stick = { .changes = 0 };
 
 	(void)state;
 	begin(&other, 4096, one_head);
@@ -215,8 +215,15 @@ static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 	/* A virtual disk says that it rotates. */
 	begin(&fast, 4096, fast_alternating);
 	tune_may_alternate(&fast.tune);
+	assert_true(fast.tune.shape.alternates);
+	copy(&fast, 8 * MIB);
+	assert_false(fast.tune.shape.alternates);
 	copy(&fast, 16384 * MIB);
 	assert_false(fast.tune.kept.alternates);
+	begin(&stick, 4096, slow);
+	tune_may_alternate(&stick.tune);
+	copy(&stick, 1024 * MIB);
+	assert_false(stick.tune.kept.alternates);
 }
 
 static void switched_off_it_uses_all(void **state)
