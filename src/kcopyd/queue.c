@@ -133,6 +133,15 @@ static bool is_rotational(const char *sysfs, dev_t disk)
 	return queue.is_rotational;
 }
 
+/* In one file system, of which nobody knows what it is on. */
+static bool shares_file_system(const struct identity *a, const struct identity *b)
+{
+	for (unsigned int i = 0; i < a->num_pieces; i++)
+		if (a->pieces[i].inode != 0 && has_disk(b, a->pieces[i].disk))
+			return true;
+	return false;
+}
+
 bool queue_shares_spindle_sysfs(const char *sysfs, const struct block_device *a, const struct block_device *b)
 {
 	struct identity a_disks = { 0 }, b_disks = { 0 };
@@ -145,6 +154,9 @@ bool queue_shares_spindle_sysfs(const char *sysfs, const struct block_device *a,
 
 		shares = has_disk(&b_disks, disk) && is_rotational(sysfs, disk);
 	}
+	/* What they say themselves, of a disk that a program makes, say. */
+	if (!shares && a->queue.is_rotational && b->queue.is_rotational)
+		shares = shares_file_system(&a->identity, &b->identity);
 	identity_release(&a_disks);
 	identity_release(&b_disks);
 	return shares;

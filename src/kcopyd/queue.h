@@ -30,7 +30,8 @@ void queue_read(const char *sysfs, dev_t rdev, unsigned int block, struct queue 
 
 /*
  * Do both stand on one rotating disk, whatever is between: partitions, device-mapper, md, loop devices, file systems
- * on them? Then its head goes to and fro. Any thread. False if it cannot be told: a file system of several disks.
+ * on them? Then its head goes to and fro. Any thread, after queue_ask() of both. False if it cannot be told: a file
+ * system of several disks.
  */
 bool queue_shares_spindle(const struct block_device *a, const struct block_device *b);
 bool queue_shares_spindle_sysfs(const char *sysfs, const struct block_device *a, const struct block_device *b);

@@ -156,6 +156,7 @@ static void end_window(struct tune *tune, uint64_t rate)
 		tune->may_alternate = rate < ROTATING_RATE;
 		if (tune->may_alternate)
 			tune->kept = (struct tune_shape){ .pages = tune->num_pages, .alternates = true };
+		tune->has_gained = tune->may_alternate; /* a short copy is not to be done in the other way */
 		enter(tune, TUNE_BEFORE, tune->kept);
 		break;
 	case TUNE_HOLD:
