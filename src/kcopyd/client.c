@@ -361,6 +361,7 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 		job_drop_failed(job);
 		if (job_shares_spindle(job))
 			tune_may_alternate(&kc->tune);
+		tune_need(&kc->tune, job_fewest_pages(job));
 		kc->num_taken++;
 		requeue(kc, job);
 	}
