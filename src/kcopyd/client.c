@@ -725,13 +725,19 @@ static int check_args(const struct job_args *args)
 	return args->flags & ~KNOWN_FLAGS ? -EINVAL : 0;
 }
 
+/* What its transfers had better begin and end at, in bytes. A multiple of a sector. */
+static unsigned int find_unit(const struct block_device *bdev)
+{
+	return bdev->is_direct && bdev->direct_align > bdev->logical_block ? bdev->direct_align : bdev->logical_block;
+}
+
 /*
  * How long its chunks are, and whether it may have to read and write in turns. Asking takes as long as to copy some
  * hundred KiB.
  */
 static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
 {
-	unsigned int block = args->from->bdev->logical_block;
+	unsigned int block = find_unit(args->from->bdev);
 
 	args->chunk_pages = kc->env.chunk_pages;
 	args->first_sectors = kc->first_sectors;
@@ -744,10 +750,13 @@ static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
 
 		queue_ask(bdev);
 		args->shares_spindle |= queue_shares_spindle(args->from->bdev, bdev);
-		if (bdev->logical_block > block)
-			block = bdev->logical_block;
+		if (find_unit(bdev) > block)
+			block = find_unit(bdev);
 	}
 	args->chunk_pages = queue_chunk_pages(args->dests, args->num_dests, kc->env.num_pages);
+	/* Stripes of one, of which a block of another one is no part. */
+	if ((uint64_t)args->chunk_pages * KCOPYD_PAGE_BYTES % block)
+		args->chunk_pages = kc->env.chunk_pages;
 	args->first_sectors = queue_first_sectors(args->dests, args->num_dests, args->chunk_pages, block);
 }
 
