@@ -352,6 +352,16 @@ static void look_in_jobs(struct kcopyd_client *kc)
 	}
 }
 
+static void tune_for(struct kcopyd_client *kc, const struct job *job)
+{
+	if (job_shares_spindle(job))
+		tune_may_alternate(&kc->tune);
+	tune_need(&kc->tune, job_fewest_pages(job));
+	/* Who says how much it may be needs all that it takes. */
+	if (kc->env.max_lag > 0 && kc->env.max_lag != KCOPYD_LAG_AUTO)
+		tune_off(&kc->tune);
+}
+
 /* New jobs. */
 static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 {
@@ -359,9 +369,7 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 		struct job *job = job_of_node(incoming->next);
 
 		job_drop_failed(job);
-		if (job_shares_spindle(job))
-			tune_may_alternate(&kc->tune);
-		tune_need(&kc->tune, job_fewest_pages(job));
+		tune_for(kc, job);
 		kc->num_taken++;
 		requeue(kc, job);
 	}
@@ -634,9 +642,6 @@ void client_look_in_all(void)
 void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
 {
 	kc->env.max_lag = bytes;
-	/* Who says how much it may be needs all that it takes. */
-	if (bytes > 0 && bytes != KCOPYD_LAG_AUTO)
-		tune_off(&kc->tune);
 }
 
 void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
