@@ -352,6 +352,16 @@ static void look_in_jobs(struct kcopyd_client *kc)
 	}
 }
 
+static void tune_for(struct kcopyd_client *kc, const struct job *job)
+{
+	if (job_shares_spindle(job))
+		tune_may_alternate(&kc->tune);
+	tune_need(&kc->tune, job_fewest_pages(job));
+	/* Who says how much it may be needs all that it takes. */
+	if (kc->env.max_lag > 0 && kc->env.max_lag != KCOPYD_LAG_AUTO)
+		tune_off(&kc->tune);
+}
+
 /* New jobs. */
 static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 {
@@ -359,8 +369,7 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 		struct job *job = job_of_node(incoming->next);
 
 		job_drop_failed(job);
-		if (job_shares_spindle(job))
-			tune_may_alternate(&kc->tune);
+		tune_for(kc, job);
 		kc->num_taken++;
 		requeue(kc, job);
 	}
@@ -633,9 +642,6 @@ void client_look_in_all(void)
 void kcopyd_client_set_max_lag(struct kcopyd_client *kc, uint64_t bytes)
 {
 	kc->env.max_lag = bytes;
-	/* Who says how much it may be needs all that it takes. */
-	if (bytes > 0 && bytes != KCOPYD_LAG_AUTO)
-		tune_off(&kc->tune);
 }
 
 void client_set_chunk_pages(struct kcopyd_client *kc, unsigned int pages)
@@ -724,13 +730,19 @@ static int check_args(const struct job_args *args)
 	return args->flags & ~KNOWN_FLAGS ? -EINVAL : 0;
 }
 
+/* What its transfers had better begin and end at, in bytes. A multiple of a sector. */
+static unsigned int find_unit(const struct block_device *bdev)
+{
+	return bdev->is_direct && bdev->direct_align > bdev->logical_block ? bdev->direct_align : bdev->logical_block;
+}
+
 /*
  * How long its chunks are, and whether it may have to read and write in turns. Asking takes as long as to copy some
  * hundred KiB.
  */
 static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
 {
-	unsigned int block = args->from->bdev->logical_block;
+	unsigned int block = find_unit(args->from->bdev);
 
 	args->chunk_pages = kc->env.chunk_pages;
 	args->first_sectors = kc->first_sectors;
@@ -743,10 +755,13 @@ static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
 
 		queue_ask(bdev);
 		args->shares_spindle |= queue_shares_spindle(args->from->bdev, bdev);
-		if (bdev->logical_block > block)
-			block = bdev->logical_block;
+		if (find_unit(bdev) > block)
+			block = find_unit(bdev);
 	}
 	args->chunk_pages = queue_chunk_pages(args->dests, args->num_dests, kc->env.num_pages);
+	/* Stripes of one, of which a block of another one is no part. */
+	if ((uint64_t)args->chunk_pages * KCOPYD_PAGE_BYTES % block)
+		args->chunk_pages = kc->env.chunk_pages;
 	args->first_sectors = queue_first_sectors(args->dests, args->num_dests, args->chunk_pages, block);
 }
 

@@ -16,6 +16,8 @@
 #define ZERO_CHUNKS 2u
 /* The same, where zeros have to be written. */
 #define WRITE_CHUNKS 8u
+/* Two that are read, two that are written. */
+#define FEWEST_CHUNKS 4u
 
 /* Zeros are sent, from memory that is not the reserve's. */
 static bool sends_zeros(const struct job *job)
@@ -183,6 +185,15 @@ static bool has_read_error_waiting(const struct job *job)
 bool job_shares_spindle(const struct job *job)
 {
 	return job->shares_spindle;
+}
+
+unsigned int job_fewest_pages(const struct job *job)
+{
+	uint64_t pages = (uint64_t)FEWEST_CHUNKS * job->chunk_pages;
+
+	if (job->kind != JOB_COPY)
+		return 0;
+	return pages < job->env->num_pages ? (unsigned int)pages : job->env->num_pages;
 }
 
 bool job_alternates(const struct job *job)

@@ -81,6 +81,9 @@ struct lane *job_lane_of_request(const struct lane_request *request);
 /* Between places on one disk that rotates, or says so. */
 bool job_shares_spindle(const struct job *job);
 
+/* In use, so that chunks of it are read while others are written. */
+unsigned int job_fewest_pages(const struct job *job);
+
 /* Has a chunk that could be started, if there were pages. */
 bool job_can_start(const struct job *job);
 

@@ -202,6 +202,9 @@ static int execute_together(struct lane_aio *aio, struct lane_request **requests
 	}
 	/* Which of them failed, and how, they tell one by one. */
 	if (moved <= 0) {
+		/* Not each of them with all behind it: a bad disk takes seconds for every time that it is asked. */
+		if (num > 1)
+			aio->is_quick = false;
 		execute(aio, requests[0]);
 		return 1;
 	}

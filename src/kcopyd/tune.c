@@ -22,6 +22,7 @@
 void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void))
 {
 	*tune = (struct tune){ .now_ns = now_ns, .num_pages = num_pages, .hold_ns = FIRST_HOLD_NS };
+	tune->fewest = num_pages < TUNE_FEW_PAGES ? num_pages : TUNE_FEW_PAGES;
 	tune->kept.pages = num_pages;
 	tune->state = TUNE_OFF;
 	if (num_pages > TUNE_FEW_PAGES) {
@@ -44,6 +45,14 @@ static void enter(struct tune *tune, enum tune_state state, struct tune_shape sh
 	tune->shape = shape;
 	tune->bytes = 0;
 	tune->since_ns = tune->now_ns();
+}
+
+void tune_need(struct tune *tune, unsigned int pages)
+{
+	if (pages > tune->num_pages)
+		pages = tune->num_pages;
+	if (pages > tune->fewest)
+		tune->fewest = pages;
 }
 
 void tune_may_alternate(struct tune *tune)
@@ -72,7 +81,7 @@ static bool find_shape(const struct tune *tune, enum tune_step step, struct tune
 			return false; /* by what this would undo */
 		shape->alternates = false;
 		if (!tune->kept.alternates)
-			shape->pages = shape->pages / 2 > TUNE_FEW_PAGES ? shape->pages / 2 : TUNE_FEW_PAGES;
+			shape->pages = shape->pages / 2 > tune->fewest ? shape->pages / 2 : tune->fewest;
 		return tune->kept.alternates || shape->pages < tune->kept.pages;
 	case TUNE_STEPS:
 		break;
@@ -172,6 +181,15 @@ static void switch_off(struct tune *tune)
 	tune->shape = tune->kept;
 }
 
+/* What was tried with fewer tells nothing of this. */
+static void use_fewest(struct tune *tune)
+{
+	tune->kept.pages = tune->fewest;
+	tune->step = TUNE_MORE;
+	tune->has_gained = false;
+	enter(tune, TUNE_BEFORE, tune->kept);
+}
+
 static void look(struct tune *tune)
 {
 	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns;
@@ -208,6 +226,8 @@ bool tune_look(struct tune *tune)
 		return false;
 	if (tune->is_unwanted)
 		switch_off(tune);
+	else if (tune->kept.pages < tune->fewest)
+		use_fewest(tune);
 	else
 		look(tune);
 	return tune->shape.pages != before.pages || tune->shape.alternates != before.alternates;

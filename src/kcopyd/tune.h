@@ -30,6 +30,7 @@ enum tune_step { TUNE_MORE, TUNE_ALTERNATE, TUNE_LESS, TUNE_STEPS };
 struct tune {
 	uint64_t (*now_ns)(void); /* monotonic */
 	unsigned int num_pages;	  /* the reserve */
+	unsigned int fewest;	  /* in use */
 	bool may_alternate;
 	bool is_unwanted;
 
@@ -50,6 +51,9 @@ void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(voi
 
 /* From the next look on all of the reserve is used, whatever that costs. */
 void tune_off(struct tune *tune);
+
+/* There is a job that wants so many pages, or all there are, in use from the next look on. */
+void tune_need(struct tune *tune, unsigned int pages);
 
 /*
  * There is a job between places on one disk that rotates, or says so; before it starts. Other jobs do not care what the

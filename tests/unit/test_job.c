@@ -258,6 +258,24 @@ static void of_a_large_reserve_a_part_is_used_to_begin_with(void **state)
 	check_read_ahead(2 * TUNE_FEW_PAGES);
 }
 
+/* A RAID's stripe may be longer than all that is used to begin with. */
+static void chunks_however_long_are_read_while_others_are_written(void **state)
+{
+	struct world *world = world_create(8 * TUNE_FEW_PAGES, 1, 96 << 20);
+	struct outcome outcome = { 0 };
+
+	(void)state;
+	client_set_chunk_pages(world->kc, 3 * TUNE_FEW_PAGES / 2);
+	script_add(world->dests[0], holding(LANE_WRITE, 0, 0));
+	assert_int_equal(world_start(world, 0, 150000, 0, &outcome), 0);
+	script_wait_held(world->dests[0], 1);
+	script_wait_done(world->source, 4);
+	script_let_go(world->dests[0]);
+	world_wait(world, &outcome);
+	assert_true(world_is_same(world->source, 0, world->dests[0], 8));
+	world_destroy(world);
+}
+
 /* Is there an attempt that began before @when and ended behind it? */
 static bool is_busy_at(const struct script *script, uint64_t when)
 {
@@ -302,6 +320,37 @@ static void one_spindle_is_read_and_written_in_turns(void **state)
 	/* 11 chunks, 8 at a time. */
 	assert_int_equal(turns, 2);
 	world_destroy(world);
+}
+
+/* Neither does a chunk that is shorter than a block hold one, nor is one that begins within transferred directly. */
+static void chunks_hold_whole_blocks_of_every_device(void **state)
+{
+	static const unsigned int blocks[] = { 4096, 65536 };
+	const sector_t count = (8 << 20) / SECTOR + 128;
+
+	(void)state;
+	for (unsigned int i = 0; i < 4; i++) {
+		struct world *world = world_create(32, 1, 9 << 20);
+		struct script *source = script_open(9 << 20, i % 2 ? SECTOR : blocks[i / 2], false, 8);
+		struct io_region from = { .bdev = source->bdev, .count = count };
+		struct io_region to = world_dest(world, 0, 1, count);
+		struct outcome outcome = { .world = world };
+
+		if (i % 2) {
+			source->bdev->is_direct = true; /* a file */
+			source->bdev->direct_align = blocks[i / 2];
+		}
+		script_fill(source, 7);
+		to.bdev->queue.optimal_bytes = 24 << 10;
+		assert_int_equal(kcopyd_copy(world->kc, &from, 1, &to, 0, world_notify, &outcome), 0);
+		world_wait(world, &outcome);
+		for (size_t n = 0; n < source->num_entries; n++)
+			assert_int_equal(source->record[n].offset % blocks[i / 2], 0);
+		kcopyd_client_destroy(world->kc);
+		world->kc = NULL;
+		script_destroy(source);
+		world_destroy(world);
+	}
 }
 
 /* So that those behind it begin where a RAID's stripes do. */
@@ -707,7 +756,9 @@ int main(void)
 		cmocka_unit_test(reads_run_ahead_while_one_destination_is_held_back),
 		cmocka_unit_test(the_whole_reserve_is_used_before_anybody_waits),
 		cmocka_unit_test(of_a_large_reserve_a_part_is_used_to_begin_with),
+		cmocka_unit_test(chunks_however_long_are_read_while_others_are_written),
 		cmocka_unit_test(one_spindle_is_read_and_written_in_turns),
+		cmocka_unit_test(chunks_hold_whole_blocks_of_every_device),
 		cmocka_unit_test(the_first_chunk_may_be_shorter),
 		cmocka_unit_test(source_and_destinations_are_busy_at_once),
 		cmocka_unit_test(of_many_chunks_some_are_not_read_at_once),

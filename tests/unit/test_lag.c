@@ -209,6 +209,42 @@ static void wait_error(struct world *world)
 	pthread_mutex_unlock(&world->lock);
 }
 
+/* For ThreadSanitizer: a limit wakes the client's thread, which looks at much. */
+static void it_may_be_set_while_the_thread_takes_a_limit(void **state)
+{
+	struct world *world = world_create(4096, 2, DISK);
+	struct outcome outcome = { 0 };
+
+	(void)state;
+	kcopyd_client_set_limit(world->kc, UINT64_C(1) << 40);
+	kcopyd_client_set_max_lag(world->kc, 4 << 20);
+	copy(world, 0, &outcome);
+	assert_all_copied(world, &outcome);
+	world_destroy(world);
+}
+
+/* Chunks as long as a RAID's stripes: only two of them are in use to begin with. */
+static void of_long_chunks_some_can_always_be_written(void **state)
+{
+	static const unsigned int chunk_pages[] = { 512, 768, 1024 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(chunk_pages) / sizeof(chunk_pages[0]); i++) {
+		struct world *world = world_create(8192, 2, 32 << 20);
+		struct outcome outcome = { 0 };
+
+		client_set_chunk_pages(world->kc, chunk_pages[i]);
+		kcopyd_client_set_max_lag(world->kc, KCOPYD_LAG_AUTO);
+		assert_int_equal(world_start(world, 0, 50000, 0, &outcome), 0);
+		world_wait(world, &outcome);
+		assert_int_equal(outcome.read_err, 0);
+		assert_int_equal(outcome.write_err, 0);
+		for (unsigned int dest = 0; dest < 2; dest++)
+			assert_int_equal(world_contiguous(world, &outcome, dest), 50000);
+		world_destroy(world);
+	}
+}
+
 static void the_first_unreadable_sector_is_the_end_for_all(void **state)
 {
 	static const unsigned int flags[] = { 0, DROP, SEQ, SEQ | DROP };
@@ -537,6 +573,8 @@ int main(void)
 		cmocka_unit_test(without_it_all_go_at_the_pace_of_the_slowest),
 		cmocka_unit_test(by_itself_only_where_the_source_is_idle),
 		cmocka_unit_test(not_by_itself_where_reads_are_limited),
+		cmocka_unit_test(it_may_be_set_while_the_thread_takes_a_limit),
+		cmocka_unit_test(of_long_chunks_some_can_always_be_written),
 		cmocka_unit_test(the_first_unreadable_sector_is_the_end_for_all),
 		cmocka_unit_test(a_place_that_two_streams_cannot_read_is_told_once),
 		cmocka_unit_test(what_can_be_read_only_once_ends_the_copy_of_who_comes_later),

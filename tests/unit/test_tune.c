@@ -226,6 +226,26 @@ static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 	assert_false(stick.tune.kept.alternates);
 }
 
+static void never_fewer_than_a_job_needs_are_used(void **state)
+{
+	struct model model = { 0 };
+
+	(void)state;
+	begin(&model, 16 * FEW, cached);
+	copy(&model, 100 * MIB);
+	tune_need(&model.tune, 3 * FEW);
+	assert_true(tune_look(&model.tune));
+	assert_int_equal(model.tune.shape.pages, 3 * FEW);
+	tune_need(&model.tune, FEW);
+	for (unsigned int i = 0; i < 1000; i++) {
+		copy(&model, 32 * MIB);
+		assert_true(model.tune.shape.pages >= 3 * FEW);
+	}
+	tune_need(&model.tune, 100 * FEW);
+	assert_true(tune_look(&model.tune));
+	assert_int_equal(model.tune.shape.pages, 16 * FEW);
+}
+
 static void switched_off_it_uses_all(void **state)
 {
 	struct model model = { .changes = 0 };
@@ -252,6 +272,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_becomes_another_is_found_again),
 		cmocka_unit_test(a_disk_that_moves_its_head_is_read_and_written_in_turns),
 		cmocka_unit_test(only_what_can_have_a_head_is_read_and_written_in_turns),
+		cmocka_unit_test(never_fewer_than_a_job_needs_are_used),
 		cmocka_unit_test(switched_off_it_uses_all),
 	};
 
