@@ -155,8 +155,9 @@ int kcopyd_regions_are_behind(const struct io_region *regions, unsigned int num,
 struct kcopyd_client;
 
 /*
- * Sets @num_pages pages of 4 KiB aside, populated: all the data memory this client ever uses. Fails here
- * or never: -EINVAL for 0 pages, -ENOMEM if they cannot be had, -EAGAIN if no thread can.
+ * Sets @num_pages pages of 4 KiB aside, populated: all the data memory this client ever uses. How much of it is in use
+ * at a time, from 8 MiB on, the client finds out while it copies. Fails here or never: -EINVAL for 0 pages, -ENOMEM if
+ * they cannot be had, -EAGAIN if no thread can.
  */
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result);
 
@@ -183,7 +184,7 @@ void kcopyd_client_set_retries(struct kcopyd_client *kc, unsigned int retries);
 /*
  * A destination that has fallen so many bytes behind another one of its job (2 MiB at the least, half of the reserve at
  * the most) is split off: from there on the source is read for it apart, at its own pace, and the others go on at
- * theirs. KCOPYD_LAG_AUTO: the most, and only if the source and another destination had nothing to do for more than half
+ * theirs. KCOPYD_LAG_AUTO: half of what is in use, and only if the source and another destination had nothing to do for more than half
  * of the time lately, and there is neither a limit nor a throttle. 0, as long as this was not called: never, so that all go at the pace of
  * the slowest. Before the client's first job.
  *
