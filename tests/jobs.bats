@@ -353,9 +353,10 @@ report() {
 	assert_status 0
 	[[ $output == 'Would do 2 jobs. Nothing was written.' ]]
 	assert_unchanged
-	run kcopy -n --json=report -j list
+	run kcopy -n --json=report --limit=2M -j list
 	assert_status 0
-	report '.dry_run and .status == 0' '[.jobs[] | .line, .state] == [1, "checked", 2, "checked"]' \
+	report '.dry_run and .status == 0' '[.limit_bytes_per_second, .throttle_percent] == [2097152, 100]' \
+		'[.jobs[] | .line, .state] == [1, "checked", 2, "checked"]' \
 		'.jobs[1].destinations[0] | .operand == "new" and .region.sector == 8 and .state == "untouched"'
 	[[ ! -e new ]]
 }

@@ -109,6 +109,7 @@ void jobs_end_report(struct jobs *jobs, struct clone_result *result)
 		.elapsed_ms = jobs_now_ms() - jobs->begin_ms,
 		.has_read_error = jobs->has_read_error,
 		.failed = jobs->failed,
+		.speed = jobs->client ? jobs->pace.speed : jobs->options->speed,
 	};
 	int ret;
 

@@ -206,6 +206,14 @@ static void add_end(struct json_object *object, const struct report_facts *facts
 	json_object_object_add(object, "elapsed_seconds", make_seconds(facts->elapsed_ms));
 }
 
+static void add_speed(struct json_object *object, const struct report_facts *facts)
+{
+	json_object_object_add(object, "limit_bytes_per_second",
+			       json_make_number(facts->speed.limit > 0, facts->speed.limit));
+	json_object_object_add(object, "throttle_percent",
+			       json_make_number(facts->speed.throttle > 0, facts->speed.throttle));
+}
+
 struct json_object *report_json_make(const struct report_facts *facts)
 {
 	struct json_object *object = json_object_new_object(), *dests;
@@ -219,10 +227,7 @@ struct json_object *report_json_make(const struct report_facts *facts)
 	add_end(object, facts);
 	add_errors_of_all(object, facts);
 	json_object_object_add(object, "written_bytes", json_make_number(true, written * KCOPYD_SECTOR_BYTES));
-	json_object_object_add(object, "limit_bytes_per_second",
-			       json_make_number(facts->speed.limit > 0, facts->speed.limit));
-	json_object_object_add(object, "throttle_percent",
-			       json_make_number(facts->speed.throttle > 0, facts->speed.throttle));
+	add_speed(object, facts);
 	json_object_object_add(object, "source", make_source(facts));
 	json_object_object_add(object, "destinations", dests);
 	return object;
@@ -273,6 +278,7 @@ int report_json_end(struct json_file *file, const struct report_totals *totals, 
 		json_object_object_add(object, "complete", json_make_number(true, totals->complete));
 		json_object_object_add(object, "incomplete", json_make_number(true, totals->incomplete));
 		json_object_object_add(object, "next_line", json_make_number(totals->next_line > 0, totals->next_line));
+		add_speed(object, facts);
 		text = json_object_to_json_string_ext(object, flags);
 		/* It goes on where the object began. */
 		ret = json_file_put(file, "\n  ],");

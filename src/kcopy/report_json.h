@@ -24,7 +24,7 @@ struct report_facts {
 	int status;		     /* 0, the bitmask, or 128; a signal goes before it */
 	int signal;		     /* that ends the process, or 0 */
 	uint64_t elapsed_ms;
-	struct speed speed; /* what held in the end; of a single copy */
+	struct speed speed; /* what held in the end */
 	bool has_read_error;
 	uint32_t failed;    /* bit N-1: destination N */
 	uint32_t stalled;   /* likewise: it did not answer when it was asked last */
@@ -68,7 +68,8 @@ struct report_totals {
  *       "source" and "destinations": as above, but of an operand only its number, operand, path, region, refused and
  *       reasons } ],
  *     "status", "signal", "interrupted", "elapsed_seconds", "reasons", "read_err", "write_err", "failed": of all jobs,
- *     "written_bytes", "complete", "incomplete": numbers of jobs, "next_line": the first that was not begun, or null }
+ *     "written_bytes", "complete", "incomplete": numbers of jobs, "next_line": the first that was not begun, or null,
+ *     "limit_bytes_per_second", "throttle_percent": as above }
  *
  * These return 0 or -errno, which is printed, unless there was no memory.
  */
