@@ -18,6 +18,7 @@
 #include "progress.h"
 #include "report.h"
 #include "resume.h"
+#include "stall.h"
 
 /* Pieces of one copy that are under way at a time, where a map has gaps. */
 #define CLONE_MAX_JOBS KCOPYD_MAX_DESTS
@@ -48,14 +49,6 @@ struct clone_flush {
 	uint64_t due_ms; /* the next one beside it; CLOCK_MONOTONIC; 0: not known yet */
 };
 
-/* What is known of an operand that does not answer. */
-struct clone_stall {
-	unsigned int ms;      /* when it was looked at last; 0: it does */
-	unsigned int gaps_ms; /* of these, nobody looked for so long */
-	bool is_told;
-	bool is_abandoned;
-};
-
 struct clone {
 	const struct options *options; /* borrowed */
 	struct guard guard;
@@ -68,15 +61,15 @@ struct clone {
 	unsigned int num_flushes;
 	int done_fd; /* an eventfd: each job's callback adds 1 */
 	atomic_int read_err;
-	atomic_uint write_err;				 /* bit N-1: destination N */
-	atomic_bool is_stopped;				 /* by the first error: nothing is started any more */
-	bool is_cancelled;				 /* by a signal */
-	bool is_flushing;				 /* nothing is left to copy */
-	struct json_file json;				 /* where the report goes; open while there is one to write */
-	bool has_json;					 /* it is open */
-	uint64_t begin_ms;				 /* CLOCK_MONOTONIC */
-	struct clone_stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
-	uint64_t looked_ms;				 /* at them; CLOCK_MONOTONIC */
+	atomic_uint write_err;			   /* bit N-1: destination N */
+	atomic_bool is_stopped;			   /* by the first error: nothing is started any more */
+	bool is_cancelled;			   /* by a signal */
+	bool is_flushing;			   /* nothing is left to copy */
+	struct json_file json;			   /* where the report goes; open while there is one to write */
+	bool has_json;				   /* it is open */
+	uint64_t begin_ms;			   /* CLOCK_MONOTONIC */
+	struct stall stalls[KCOPYD_MAX_DESTS + 1]; /* by operand */
+	uint64_t looked_ms;			   /* at them; CLOCK_MONOTONIC */
 	struct pace pace;
 };
 

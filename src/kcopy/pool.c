@@ -90,10 +90,7 @@ static void reset(struct pool_entry *entry)
 		(struct operand){ .number = is_dest(entry) ? entry->index + 1 : 0, .dir_fd = -1, .backing_fd = -1 };
 	entry->is_begun = false;
 	entry->is_trusted = false;
-	entry->is_told = false;
-	entry->is_abandoned = false;
-	entry->stalled_ms = 0;
-	entry->gaps_ms = 0;
+	entry->stall = (struct stall){ .ms = 0 };
 	entry->users = 0;
 	entry->gets = 0;
 }
@@ -233,7 +230,7 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 	struct operand *operand = entry->operand;
 
 	unlink_entry(pool, entry);
-	if (entry->is_begun && operand->bdev && !entry->is_abandoned) {
+	if (entry->is_begun && operand->bdev && !entry->stall.is_abandoned) {
 		operand->region = (struct io_region){ operand->bdev, entry->first, entry->end - entry->first };
 		refresh_after(operand);
 		pool->written[pool->num_written++ % MAX_WRITTEN] = identity_of(operand);
@@ -245,7 +242,7 @@ static void close_entry(struct pool *pool, struct pool_entry *entry)
 /* Files first, and last of all those that will not answer when they are opened again. */
 static unsigned int rank(const struct pool_entry *entry)
 {
-	return entry->is_abandoned ? 2 : entry->operand->is_block;
+	return entry->stall.is_abandoned ? 2 : entry->operand->is_block;
 }
 
 /* A free one of a kind; the one that was not asked for for the longest time, by rank(). NULL: all have users. */
@@ -741,7 +738,7 @@ int pool_check_contents(struct pool *pool, const struct pool_entry *entry, struc
 {
 	const struct contents *contents = &entry->operand->contents;
 
-	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted || entry->is_abandoned)
+	if (pool->options->is_forced || !operand->region.bdev || entry->is_trusted || entry->stall.is_abandoned)
 		return 0;
 	if (entry->operand->contents_error)
 		operand_problem(
@@ -787,7 +784,7 @@ int pool_begin(struct pool *pool, struct pool_entry *entry, struct operand *oper
 	struct operand *own = entry->operand;
 	const struct io_region *region = &operand->region;
 
-	if (entry->is_abandoned)
+	if (entry->stall.is_abandoned)
 		return 0; /* the engine will say that */
 	if (own->is_new && !own->bdev) {
 		operand->path = NULL; /* of the entry's, which fill() gives again */

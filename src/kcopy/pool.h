@@ -12,6 +12,7 @@
 
 #include "guard.h"
 #include "kcopyd.h"
+#include "stall.h"
 
 /* So many sources, and so many destinations, are open at a time. */
 #define POOL_SLOTS 64u
@@ -34,10 +35,7 @@ struct pool_entry {
 	bool is_begun;		 /* written to ... */
 	sector_t first, end;	 /* ... in these sectors */
 	bool is_trusted;	 /* what it holds is, at least partly, ours: it was closed meanwhile */
-	unsigned int stalled_ms; /* for whoever looks: what it was when he looked last ... */
-	unsigned int gaps_ms;	 /* ... how much of that nobody had looked ... */
-	bool is_told;		 /* ... and whether he said so */
-	bool is_abandoned;	 /* by him: it is not touched any more */
+	struct stall stall;	 /* for whoever looks */
 };
 
 struct pool;
