@@ -224,7 +224,7 @@ report() {
 	run eval 'guarded "$KCOPY" --json=report -j - < <(cat list)'
 	assert_status 6
 	assert_said '^kcopy: standard input:2: nowhere/new: cannot be created'
-	assert_said '1 of 3 jobs are NOT complete'
+	assert_said '1 of 3 jobs is NOT complete'
 	assert_same source 4096 three 0 4096
 	[[ ! -e two ]]
 	report '.status == 6 and .complete == 2 and .incomplete == 1 and .failed == [1, 2]' \

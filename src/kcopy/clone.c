@@ -134,6 +134,7 @@ static void create_early(struct clone *clone)
 static int run_jobs(struct clone *clone)
 {
 	unsigned int pages = choose_pages(clone);
+	uint64_t done_bytes, total_bytes;
 	uint32_t flushed;
 	int ret;
 
@@ -154,7 +155,8 @@ static int run_jobs(struct clone *clone)
 	/* Whatever happens from now on, there is a map that says whose data is on the destinations; if it can be. */
 	clone_map_save(clone, ~0u);
 	refresh(clone, refresh_before);
-	progress_start(&clone->progress, !clone->options->is_quiet);
+	report_ask_progress(clone->report, &done_bytes, &total_bytes);
+	progress_start(&clone->progress, !clone->options->is_quiet, done_bytes);
 	log_set_patience(while_copying);
 	ret = clone_copy(clone, pages);
 	if (ret) {

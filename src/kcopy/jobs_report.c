@@ -92,7 +92,8 @@ void jobs_print_summary(const struct jobs *jobs)
 
 	log_status(NULL);
 	if (jobs->totals.incomplete)
-		log_error("%s: %lu of %lu jobs are NOT complete", name, jobs->totals.incomplete, num);
+		log_error("%s: %lu of %lu jobs %s NOT complete", name, jobs->totals.incomplete, num,
+			  jobs->totals.incomplete == 1 ? "is" : "are");
 	else
 		log_info("%s: %lu job%s complete, written and flushed", name, num, num == 1 ? "" : "s");
 	if (jobs->totals.next_line)

@@ -346,7 +346,7 @@ int jobs_copy(struct jobs *jobs)
 	kcopyd_client_set_retries(jobs->client, jobs->options->retries);
 	kcopyd_client_set_max_lag(jobs->client, jobs->options->max_lag == KCOPYD_LAG_AUTO ? 0 : jobs->options->max_lag);
 	pace_open(&jobs->pace, jobs->client, &jobs->options->speed);
-	progress_start(&jobs->progress, !jobs->options->is_quiet);
+	progress_start(&jobs->progress, !jobs->options->is_quiet, 0);
 	log_set_patience(while_copying);
 	for (;;) {
 		start_lines(jobs);

@@ -19,6 +19,22 @@ static void cancel(struct jobs *jobs)
 		kcopyd_client_cancel(jobs->client);
 }
 
+/* Bytes that lines have written which have not ended; of several destinations, what the slowest one has. */
+static uint64_t count_under_way(const struct jobs *jobs)
+{
+	uint64_t sum = 0, done_bytes, total_bytes;
+
+	for (unsigned int i = 0; i < jobs->flight.num; i++) {
+		const struct line *line = jobs->flight.lines[i];
+
+		if (!line->report)
+			continue;
+		report_ask_progress(line->report, &done_bytes, &total_bytes);
+		sum += done_bytes * line->guard.num_dests;
+	}
+	return sum;
+}
+
 void jobs_wait(struct jobs *jobs, bool is_reading)
 {
 	struct pollfd fds[] = {
@@ -43,5 +59,6 @@ void jobs_wait(struct jobs *jobs, bool is_reading)
 	pool_doubt_names(jobs->pool);
 	pace_tick(&jobs->pace);
 	jobs_stall_tick(jobs);
-	progress_update(&jobs->progress, jobs->done_bytes, jobs->total_bytes, false);
+	if (jobs->progress.is_shown)
+		progress_update(&jobs->progress, jobs->done_bytes + count_under_way(jobs), jobs->total_bytes, false);
 }

@@ -24,9 +24,9 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * (uint64_t)NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
-void progress_start(struct progress *progress, bool is_wanted)
+void progress_start(struct progress *progress, bool is_wanted, uint64_t done_bytes)
 {
-	*progress = (struct progress){ .is_shown = is_wanted && isatty(STDERR_FILENO) };
+	*progress = (struct progress){ .is_shown = is_wanted && isatty(STDERR_FILENO), .last_bytes = done_bytes };
 	progress->start_ns = now_ns();
 	progress->last_ns = progress->start_ns;
 }

@@ -20,8 +20,11 @@ struct progress {
 /* How often a line is worth drawing. */
 #define PROGRESS_INTERVAL_MS 200
 
-/* Shown if standard error is a terminal and @is_wanted, and while this is in its foreground. */
-void progress_start(struct progress *progress, bool is_wanted);
+/*
+ * Shown if standard error is a terminal and @is_wanted, and while this is in its foreground. @done_bytes: what was there
+ * before, and says nothing of the rate.
+ */
+void progress_start(struct progress *progress, bool is_wanted, uint64_t done_bytes);
 void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t total_bytes, bool is_flushing);
 
 #endif
