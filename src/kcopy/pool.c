@@ -615,11 +615,14 @@ static bool read_number(const char **text, uint64_t *number)
 static struct pool_entry *read_quickly(struct pool *pool, struct operand *operand, unsigned int number,
 				       const char *text)
 {
-	const char *colon = strrchr(text, ':'), *at = colon + 1;
+	const char *colon = strrchr(text, ':'), *at;
 	struct spec spec = { .has_start = true };
 	struct pool_entry *entry;
 
-	if (!colon || spec_is_tag(text) || !read_number(&at, &spec.start))
+	if (!colon || spec_is_tag(text))
+		return NULL;
+	at = colon + 1;
+	if (!read_number(&at, &spec.start))
 		return NULL;
 	spec.has_count = *at == '+';
 	if (spec.has_count && (++at, !read_number(&at, &spec.count) || spec.count == 0))

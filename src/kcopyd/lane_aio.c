@@ -77,7 +77,7 @@ static bool can_be_direct(const struct lane_aio *aio, const struct lane_request 
 /*
  * A context costs nothing to make and 30 ms to take down (io_destroy() waits for RCU twice). So the first transfer is a
  * blocking call, and the second one asks for a context: a copy of one chunk never has any. And if the first one was quick,
- * towards the end everything is done by blocking calls again, several requests by each, while the context is taken down:
+ * towards the end everything is done by blocking calls again, several writes by each, while the context is taken down:
  * a small copy never has one either. A device that takes its time needs many requests to the last.
  */
 static bool is_ending(const struct lane_aio *aio, const struct lane_request *request)
@@ -151,55 +151,41 @@ static void execute_first(struct lane_aio *aio, struct lane_request *request)
 	aio->is_quick = now_ns() - begin_ns <= QUICK_NS + bytes * 1000 / (QUICK_BYTES_A_SECOND / 1000000);
 }
 
-/* How many of them, from the first on, one call can do. @bytes: altogether. */
-static unsigned int count_together(const struct lane_aio *aio, struct lane_request **requests, unsigned int count,
-				   uint64_t *bytes)
+/*
+ * How many of them, from the first on, one call can do. Reads are done one by one: what could be read is
+ * not to wait for what cannot, of a source that hangs or fails.
+ */
+static unsigned int count_together(const struct lane_aio *aio, struct lane_request **requests, unsigned int count)
 {
-	const struct lane_request *first = requests[0];
-	uint64_t end = first->offset + first->done, direct;
+	uint64_t end = requests[0]->offset + requests[0]->done, bytes = 0;
 	unsigned int num;
 
-	*bytes = 0;
 	for (num = 0; num < count; num++) {
 		const struct lane_request *request = requests[num];
 
-		if (num > 0 && (request->op != first->op || request->offset + request->done != end ||
-				*bytes + bytes_left(request) > TOGETHER_BYTES || !is_ending(aio, request)))
+		if (num > 0 && (request->op != LANE_WRITE || request->offset + request->done != end ||
+				bytes + bytes_left(request) > TOGETHER_BYTES || !is_ending(aio, request)))
 			break;
-		/* What is in the page cache is taken from there. */
-		if (page_cache_has(&aio->cache, request, &direct) && num > 0)
-			break;
-		*bytes += direct;
-		end += direct;
-		if (direct < bytes_left(request)) {
-			num++;
-			break;
-		}
+		bytes += bytes_left(request);
+		end += bytes_left(request);
 	}
-	return num;
+	return requests[0]->op == LANE_WRITE ? num : 1;
 }
 
 /* Blocking calls at the end: as many of the requests as make sense by one of them. Returns how many. */
 static int execute_together(struct lane_aio *aio, struct lane_request **requests, unsigned int count)
 {
 	struct iovec vector[LANE_AIO_DEPTH];
-	off_t offset = (off_t)(requests[0]->offset + requests[0]->done);
-	uint64_t bytes, left;
-	unsigned int num = count_together(aio, requests, count, &bytes);
+	unsigned int num = count_together(aio, requests, count);
+	uint64_t left;
 	ssize_t moved = -1;
 
-	if (num > 1) {
-		left = bytes;
-		for (unsigned int i = 0; i < num; i++) {
-			vector[i].iov_base = requests[i]->buffer + requests[i]->done;
-			vector[i].iov_len = bytes_left(requests[i]) < left ? bytes_left(requests[i]) : left;
-			left -= vector[i].iov_len;
-		}
-		if (requests[0]->op == LANE_READ)
-			moved = preadv(aio->bdev->fd, vector, (int)num, offset);
-		else
-			moved = pwritev(aio->bdev->fd, vector, (int)num, offset);
+	for (unsigned int i = 0; i < num; i++) {
+		vector[i].iov_base = requests[i]->buffer + requests[i]->done;
+		vector[i].iov_len = bytes_left(requests[i]);
 	}
+	if (num > 1)
+		moved = pwritev(aio->bdev->fd, vector, (int)num, (off_t)(requests[0]->offset + requests[0]->done));
 	/* Which of them failed, and how, they tell one by one. */
 	if (moved <= 0) {
 		/* Not each of them with all behind it: a bad disk takes seconds for every time that it is asked. */
