@@ -132,6 +132,8 @@ is_listening() {
 
 @test "a limit does not keep a signal from ending a copy in order" {
 	slow_start source copy second
+	poll "$KCOPY_TIMEOUT" cmp -s -n 4096 source copy
+	poll "$KCOPY_TIMEOUT" cmp -s -n 4096 source second
 	kill -TERM "$pid"
 	kcopy_wait
 	assert_status 143
