@@ -530,7 +530,8 @@ bad_source() {
 	# The same name and size, and another file behind it.
 	losetup -d "$first"
 	filled_file copy2 $((2 * MIB))
-	losetup "$first" copy2
+	# Another test may have it just now.
+	poll "$KCOPY_TIMEOUT" losetup "$first" copy2 2>/dev/null
 	refuses "the destination's serial is 'loop $scratch/copy'" --map=map source "$first"
 	losetup -d "$first"
 	# Another name, and the same file.
