@@ -270,6 +270,38 @@ terminal_start() {
 	! grep -q left behind || fail 'it goes on counting:' "$(<behind)"
 }
 
+@test "the line of progress of a list of jobs counts what is under way" {
+	need_loop
+	need_nbd
+	need_tool script pgrep
+	random_file source 8388608
+	filled_file image 8388608
+	gate_new slow image 4194304
+	echo "source $loop" >list
+	terminal_start --pages=512 --jobs=list
+	gate_wait slow
+	poll "$KCOPY_TIMEOUT" typed '[1-9][0-9] %  [34][0-9.]* MiB of 8 MiB'
+	gate_open slow
+	: >err
+	kcopy_wait
+	assert_status 0
+}
+
+@test "what a map had before is not taken for a rate" {
+	need_tool script pgrep
+	random_file source 67108864
+	run kcopy -q --map=map source copy
+	assert_status 0
+	# As if the last quarter were missing.
+	sed -i 's/^\(0x0*\) .*+$/\1  0x03000000  +\n0x03000000  0x01000000  ?/' map
+	terminal_start --limit=4M --map=map source copy
+	poll "$KCOPY_TIMEOUT" typed ' of 64 MiB, .*/s, '
+	kill -TERM "$(pgrep -P "$pid")"
+	: >err
+	kcopy_wait
+	not_typed ', [1-9][0-9][0-9.]* MiB/s'
+}
+
 @test "there is no line of progress while kcopy is in the background of its terminal" {
 	local command
 	need_tool script
