@@ -12,9 +12,6 @@
 #include "throttle.h"
 #include "tune.h"
 
-/* See lane_aio.c: what is copied in 20 to 60 ms. */
-#define NEAR_END_SECTORS ((sector_t)32 << 11)
-
 /* Sectors that destination @dest holds without a gap, from its start. */
 static sector_t contiguous(const struct job *job, unsigned int dest)
 {
@@ -84,12 +81,25 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 		job->limit[dest] = upto;
 }
 
-/* Nothing is known of what comes behind one of several jobs. */
-static bool is_near_end(const struct chunk *chunk)
+/* In bytes. Nothing is known of what comes behind one of several jobs. */
+static uint64_t to_end(const struct chunk *chunk)
 {
 	const struct job *job = chunk->job;
 
-	return *job->env->num_jobs == 1 && job->count - chunk->offset <= NEAR_END_SECTORS;
+	return *job->env->num_jobs == 1 ? (job->count - chunk->offset) * KCOPYD_SECTOR_BYTES : 0;
+}
+
+/*
+ * How many bytes of writes a destination may have: not all that is in use, so that, where devices complete what they have got
+ * in batches, something that was read is there to be written when a batch comes back.
+ */
+static uint64_t write_room(const struct job *job)
+{
+	uint64_t pages = job->env->tune->shape.pages;
+
+	if (pages / job->chunk_pages < 4 || job_alternates(job))
+		return 0;
+	return (pages - pages / 4) * KCOPYD_PAGE_BYTES;
 }
 
 void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t start, uint64_t bytes)
@@ -107,7 +117,8 @@ void chunk_submit(struct chunk *chunk, struct chunk_request *request, uint32_t s
 	request->lane.zero_end = 0;
 	request->lane.data_end = 0;
 	request->lane.is_written = false;
-	request->lane.is_near_end = is_near_end(chunk);
+	request->lane.to_end = to_end(chunk);
+	request->lane.room = request->lane.op == LANE_WRITE ? write_room(chunk->job) : 0;
 	assert(!request->is_outstanding && !request->is_orphan);
 	request->is_outstanding = true;
 	throttle_io_begin(env->throttle);

@@ -185,10 +185,13 @@ static void settle(struct lane *lane, const struct lane_event *event)
 /* May the engine have this one, too, beside @count others of @bytes that are about to be given to it? */
 static bool has_room(const struct lane *lane, const struct lane_request *request, unsigned int count, uint64_t bytes)
 {
+	uint64_t with_it = lane->in_flight_bytes + bytes + buffer_bytes(request);
+
 	if (lane->in_flight + count >= lane->depth)
 		return false;
-	return lane->in_flight + count == 0 ||
-	       lane->in_flight_bytes + bytes + buffer_bytes(request) <= atomic_load(&lane->most_bytes);
+	if (lane->in_flight + count == 0)
+		return true;
+	return with_it <= atomic_load(&lane->most_bytes) && (!request->room || with_it <= request->room);
 }
 
 /* With the lock held. */

@@ -29,7 +29,8 @@ struct lane_request {
 	uint64_t offset;     /* bytes from the device's start */
 	uint64_t bytes;	     /* 0 for a flush */
 	char *buffer;	     /* borrowed; NULL for all but read and write */
-	bool is_near_end;    /* little comes behind it, most likely: what is dear to take down is best taken down now */
+	uint64_t to_end;     /* bytes from its start on that are still to come, most likely; 0: who knows */
+	uint64_t room;	     /* how many bytes the engine may have with it, unless it is the only one; 0: any */
 	uint64_t done;	     /* bytes transferred so far; all that is known good when it failed */
 	int error;	     /* 0 or -errno, valid when complete */
 	uint64_t zero_end;   /* what a zero or extent request found, see holes.h: zeros up to this byte */

@@ -21,6 +21,12 @@
 #define QUICK_NS 1000000u
 /* Enough to keep such a device busy. */
 #define TOGETHER_BYTES ((uint64_t)4 << 20)
+/* Taking a context down takes that long, at 100 ticks a second; so much before the end it is begun. */
+#define DROPPING_NS 45000000u
+#define LEAST_END_BYTES ((uint64_t)32 << 20)
+#define MOST_END_BYTES ((uint64_t)96 << 20)
+/* A source of which only every so many bytes are not in the page cache needs no context for them. */
+#define MOSTLY_CACHED 8u
 
 struct lane_aio {
 	struct block_device *bdev; /* borrowed */
@@ -28,6 +34,10 @@ struct lane_aio {
 	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
 	bool is_used;		   /* something was transferred since the last flush */
 	bool is_quick;		   /* the first transfer was */
+	uint64_t begin_ns;	   /* when it was begun; 0: nothing was transferred yet */
+	uint64_t moved;		   /* bytes since then */
+	uint64_t cached;	   /* bytes that the page cache had */
+	uint64_t end_bytes;	   /* how much of the end is done by blocking calls; 0: not found out yet */
 	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
 	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
 	pthread_t dropper;
@@ -62,6 +72,14 @@ int lane_aio_create(struct block_device *bdev, void **engine)
 	return 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static uint64_t bytes_left(const struct lane_request *request)
 {
 	return request->bytes - request->done;
@@ -82,7 +100,28 @@ static bool can_be_direct(const struct lane_aio *aio, const struct lane_request 
  */
 static bool is_ending(const struct lane_aio *aio, const struct lane_request *request)
 {
-	return request->is_near_end && aio->is_quick && can_be_direct(aio, request);
+	return request->to_end > 0 && request->to_end <= aio->end_bytes && aio->is_quick && can_be_direct(aio, request);
+}
+
+/* How much is copied while a context is taken down, at the rate so far. */
+static void find_end(struct lane_aio *aio, const struct lane_request *request)
+{
+	uint64_t ns;
+
+	if (aio->end_bytes > 0 || request->to_end == 0 || request->to_end > MOST_END_BYTES)
+		return;
+	ns = now_ns() - aio->begin_ns;
+	aio->end_bytes = (uint64_t)((double)aio->moved * DROPPING_NS / (double)(ns ? ns : 1));
+	if (aio->end_bytes < LEAST_END_BYTES)
+		aio->end_bytes = LEAST_END_BYTES;
+}
+
+/* So is @request, which is not: what is missing here and there. */
+static bool is_mostly_cached(const struct lane_aio *aio, const struct lane_request *request)
+{
+	uint64_t direct = aio->moved - aio->cached + bytes_left(request);
+
+	return request->op == LANE_READ && !aio->context && direct * MOSTLY_CACHED <= aio->cached;
 }
 
 static void want_context(struct lane_aio *aio)
@@ -120,25 +159,30 @@ static void end_dropping(struct lane_aio *aio)
 	aio->is_dropping = false;
 }
 
-static void execute(struct lane_aio *aio, struct lane_request *request)
+static void count_moved(struct lane_aio *aio, const struct lane_request *request, int64_t result)
+{
+	if (request->buffer && result > 0)
+		aio->moved += (uint64_t)result;
+}
+
+/* What a blocking call made of a request, to be reaped. */
+static void finish(struct lane_aio *aio, struct lane_request *request, int64_t result)
 {
 	struct lane_event *event;
 
 	assert(aio->num_ready < LANE_AIO_DEPTH);
-	if (request->op == LANE_FLUSH)
-		begin_dropping(aio);
 	event = &aio->ready[aio->num_ready++];
 	event->request = request;
-	event->result = lane_sync_execute(aio->bdev, request);
-	aio->is_flushed = request->op == LANE_FLUSH;
+	event->result = result;
+	count_moved(aio, request, result);
 }
 
-static uint64_t now_ns(void)
+static void execute(struct lane_aio *aio, struct lane_request *request)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	if (request->op == LANE_FLUSH)
+		begin_dropping(aio);
+	finish(aio, request, lane_sync_execute(aio->bdev, request));
+	aio->is_flushed = request->op == LANE_FLUSH;
 }
 
 /* It says what the device is like. */
@@ -196,11 +240,10 @@ static int execute_together(struct lane_aio *aio, struct lane_request **requests
 	}
 	left = (uint64_t)moved;
 	for (num = 0; left > 0; num++) {
-		struct lane_event *event = &aio->ready[aio->num_ready++];
+		uint64_t bytes = left < vector[num].iov_len ? left : vector[num].iov_len;
 
-		event->request = requests[num];
-		event->result = (int64_t)(left < vector[num].iov_len ? left : vector[num].iov_len);
-		left -= (uint64_t)event->result;
+		finish(aio, requests[num], (int64_t)bytes);
+		left -= bytes;
 	}
 	return (int)num;
 }
@@ -224,7 +267,6 @@ static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request, 
 static int read_cached(struct lane_aio *aio, struct lane_request *request)
 {
 	uint64_t direct, bytes = page_cache_has(&aio->cache, request, &direct);
-	struct lane_event *event;
 	int64_t moved;
 
 	if (bytes == 0)
@@ -234,9 +276,8 @@ static int read_cached(struct lane_aio *aio, struct lane_request *request)
 	moved = page_cache_read(&aio->cache, request, bytes);
 	if (moved == 0)
 		return -1;
-	event = &aio->ready[aio->num_ready++];
-	event->request = request;
-	event->result = moved;
+	finish(aio, request, moved);
+	aio->cached += (uint64_t)moved;
 	return 1;
 }
 
@@ -246,11 +287,15 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 	struct iocb *batch[LANE_AIO_DEPTH];
 	unsigned int prepared = 0;
 	uint64_t direct;
-	int taken, ret = count > 0 ? read_cached(aio, requests[0]) : 0;
+	int taken, ret;
 
+	if (count > 0 && aio->begin_ns == 0)
+		aio->begin_ns = now_ns();
+	ret = count > 0 ? read_cached(aio, requests[0]) : 0;
 	if (ret >= 0)
 		return ret;
 	if (can_be_direct(aio, requests[0])) {
+		find_end(aio, requests[0]);
 		if (aio->num_ready > 0 && (!aio->is_used || is_ending(aio, requests[0])))
 			return 0;
 		if (!aio->is_used) {
@@ -260,6 +305,12 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 		if (is_ending(aio, requests[0])) {
 			begin_dropping(aio);
 			return execute_together(aio, requests, count);
+		}
+		if (is_mostly_cached(aio, requests[0])) {
+			if (aio->num_ready > 0)
+				return 0;
+			execute(aio, requests[0]);
+			return 1;
 		}
 		want_context(aio);
 	}
@@ -301,6 +352,10 @@ static void drop_context(struct lane_aio *aio)
 	aio->context = NULL;
 	aio->is_used = false;
 	aio->is_flushed = false;
+	aio->begin_ns = 0;
+	aio->moved = 0;
+	aio->cached = 0;
+	aio->end_bytes = 0;
 }
 
 static void wait_for_event(const struct lane_aio *aio, int timeout_ms)
@@ -337,6 +392,7 @@ static unsigned int collect(struct lane_aio *aio, struct lane_event *events, uns
 			result = lane_sync_execute(aio->bdev, request);
 		else
 			result = lane_sync_count_done(aio->bdev, request, result);
+		count_moved(aio, request, result);
 		events[count].request = request;
 		events[count++].result = result;
 	}

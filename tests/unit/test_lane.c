@@ -675,7 +675,8 @@ static void transfer_near_end(const char *path, enum lane_op op, char *memory, u
 		asks[i].request.offset = (uint64_t)i * NEAR_BYTES;
 		asks[i].request.buffer = memory + (size_t)i * NEAR_BYTES;
 		/* Not the first ones; and with gaps. */
-		asks[i].request.is_near_end = i > 20 && i % 50;
+		if (i > 20 && i % 50)
+			asks[i].request.to_end = (uint64_t)(NEAR_REQUESTS - i) * NEAR_BYTES;
 	}
 	submit(bdev->lane, asks, NEAR_REQUESTS);
 	wait_finished(asks, NEAR_REQUESTS);
@@ -781,6 +782,35 @@ static void the_engine_gets_so_many_bytes_at_a_time_and_no_more(void **state)
 	close_lane(&f);
 }
 
+/* Of several in one batch, too: what is behind it waits. */
+static void a_request_without_room_waits_until_it_has_some_or_is_alone(void **state)
+{
+	struct fixture f = open_lane();
+	struct ask asks[] = {
+		make(LANE_WRITE, 0, 2048),    make(LANE_WRITE, 2048, 2048), make(LANE_WRITE, 4096, 1024),
+		make(LANE_WRITE, 8192, 8192), make(LANE_WRITE, 16384, 512), make(LANE_READ, 32768, 16384)
+	};
+	uint64_t bytes = 0, most = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++)
+		asks[i].request.room = 4096;
+	script_set_order(f.script, SCRIPT_REVERSE, 0);
+	submit(f.lane, asks, 6);
+	wait_finished(asks, 6);
+	for (size_t n = 0; n < f.script->num_entries; n++) {
+		const struct script_entry *entry = &f.script->record[n];
+
+		bytes = entry->is_end ? bytes - entry->bytes : bytes + entry->bytes;
+		if (entry->offset < 32768)
+			assert_true(bytes <= 4096 || bytes == 8192);
+		if (bytes > most)
+			most = bytes;
+	}
+	assert_int_equal(most, 512 + 16384);
+	close_lane(&f);
+}
+
 static unsigned int num_left;
 
 static void count_left(void *arg)
@@ -859,6 +889,7 @@ int main(void)
 		cmocka_unit_test(a_file_that_has_become_shorter_is_an_error_and_not_zeros),
 		cmocka_unit_test(nothing_is_read_as_zeros_behind_the_last_sector),
 		cmocka_unit_test(the_engine_gets_so_many_bytes_at_a_time_and_no_more),
+		cmocka_unit_test(a_request_without_room_waits_until_it_has_some_or_is_alone),
 		cmocka_unit_test(an_abandoned_lane_gives_back_what_its_engine_has_not_got),
 		cmocka_unit_test(destroy_finishes_what_was_submitted),
 		cmocka_unit_test(an_idle_lane_is_destroyed_at_once),
