@@ -192,7 +192,7 @@ static void use_fewest(struct tune *tune)
 
 static void look(struct tune *tune)
 {
-	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns;
+	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns, rate;
 
 	if (tune->is_settling && tune->state != TUNE_FIRST_TURN) {
 		if (tune->bytes < in_use)
@@ -213,9 +213,16 @@ static void look(struct tune *tune)
 		enter(tune, TUNE_BEFORE, tune->kept);
 		return;
 	}
+	rate = (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns));
+	/* What is to bring a tenth and begins with less than before is not worth the rest of its window. */
+	if (tune->state == TUNE_TRIAL && tune->step == TUNE_MORE && rate < tune->before) {
+		tune->step++;
+		begin_trial(tune);
+		return;
+	}
 	if (tune->state == TUNE_FIRST_TURN || now_ns - tune->since_ns >= LONG_WINDOW_NS ||
 	    (tune->bytes >= WINDOW_TURNS * in_use && now_ns - tune->since_ns >= WINDOW_NS))
-		end_window(tune, (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns)));
+		end_window(tune, rate);
 }
 
 bool tune_look(struct tune *tune)
