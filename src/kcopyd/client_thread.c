@@ -332,6 +332,18 @@ static bool end(struct kcopyd_client *kc)
 	return kc->has_ended;
 }
 
+/* While there is nothing else to do. */
+static void prepare_pages(struct kcopyd_client *kc)
+{
+	bool is_idle = true;
+
+	while (is_idle && pages_prepare(kc->pages, kc->tune.shape.pages)) {
+		pthread_mutex_lock(&kc->lock);
+		is_idle = list_is_empty(&kc->incoming) && !kc->is_closing;
+		pthread_mutex_unlock(&kc->lock);
+	}
+}
+
 void *client_main(void *arg)
 {
 	struct kcopyd_client *kc = arg;
@@ -340,6 +352,7 @@ void *client_main(void *arg)
 
 	list_init(&incoming);
 	list_init(&completed);
+	prepare_pages(kc);
 	for (;;) {
 		pthread_mutex_lock(&kc->lock);
 		wait_for_work(kc);

@@ -14,6 +14,8 @@
 #define HUGE_BYTES ((size_t)2 << 20)
 /* From this size on, what the machine has left is asked first: reading /proc costs more than a small reserve does. */
 #define ASK_FIRST_BYTES ((size_t)64 << 20)
+/* What is populated at a time: a huge page. */
+#define STEP_PAGES 512u
 
 struct pages {
 	char *arena; /* owned, 2 MiB-aligned */
@@ -21,10 +23,13 @@ struct pages {
 	unsigned int count;
 	unsigned int free;
 	unsigned int taken;
+	unsigned int lacking;
 	struct page {
+		bool is_there;	 /* populated; or it was tried */
+		bool is_lacking; /* in vain */
 		bool is_taken;
 		unsigned char holds;
-	} pages[]; /* by page number; free: neither */
+	} pages[]; /* by page number; free: none of the last three */
 };
 
 /* What the kernel thinks can still be had without swapping; SIZE_MAX where it does not say. */
@@ -48,17 +53,23 @@ static size_t available_bytes(void)
 }
 
 /* Faults every page in now: an overcommitted page would be a crash in the middle of a copy. */
-static int populate(char *arena, size_t bytes)
+static int populate(struct pages *pages, unsigned int first, unsigned int count)
 {
+	char *start = pages->arena + first * PAGE_BYTES;
+
 #ifdef MADV_POPULATE_WRITE
-	if (madvise(arena, bytes, MADV_POPULATE_WRITE) == 0)
+	if (madvise(start, count * PAGE_BYTES, MADV_POPULATE_WRITE) == 0)
 		return 0;
 	if (errno != EINVAL) /* EINVAL: a kernel before 5.14 */
 		return -ENOMEM;
 #endif
-	for (size_t at = 0; at < bytes; at += PAGE_BYTES)
-		*(volatile char *)(arena + at) = 0;
-	return 0;
+	return -EOPNOTSUPP;
+}
+
+static void touch(struct pages *pages)
+{
+	for (unsigned int i = 0; i < pages->count; i++)
+		*(volatile char *)(pages->arena + i * PAGE_BYTES) = 0;
 }
 
 static int map_arena(struct pages *pages)
@@ -80,7 +91,48 @@ static int map_arena(struct pages *pages)
 	/* Advice only: fewer segments per request, 1.9 instead of 1.2 to 1.6 GiB/s between loop devices. */
 	madvise(pages->arena, bytes, MADV_HUGEPAGE);
 	madvise(pages->arena, bytes, MADV_DONTDUMP);
-	return populate(pages->arena, bytes);
+	return 0;
+}
+
+static void note_there(struct pages *pages, unsigned int first, unsigned int count)
+{
+	for (unsigned int i = first; i < first + count; i++)
+		pages->pages[i].is_there = true;
+}
+
+/* So much is certain to be there, however little the machine has later. */
+static int populate_first(struct pages *pages)
+{
+	unsigned int first = pages->count > STEP_PAGES ? pages->count - STEP_PAGES : 0;
+	int ret;
+
+	first -= first % STEP_PAGES;
+	ret = populate(pages, first, pages->count - first);
+	if (ret == -EOPNOTSUPP) {
+		/* Touching what is not to be had is the crash: now or never. */
+		touch(pages);
+		first = 0;
+		ret = 0;
+	}
+	if (ret == 0)
+		note_there(pages, first, pages->count - first);
+	return ret;
+}
+
+/* The step that page @page is in. False: the machine has no memory for it, and the reserve has not got it either from now on. */
+static bool populate_step(struct pages *pages, unsigned int page)
+{
+	unsigned int first = page - page % STEP_PAGES;
+	unsigned int count = pages->count - first < STEP_PAGES ? pages->count - first : STEP_PAGES;
+	bool is_there = populate(pages, first, count) == 0;
+
+	note_there(pages, first, count);
+	for (unsigned int i = first; i < first + count && !is_there; i++) {
+		pages->pages[i].is_lacking = true;
+		pages->free--;
+		pages->lacking++;
+	}
+	return is_there;
 }
 
 int pages_create(unsigned int num_pages, struct pages **result)
@@ -101,6 +153,8 @@ int pages_create(unsigned int num_pages, struct pages **result)
 	pages->count = num_pages;
 	pages->free = num_pages;
 	ret = map_arena(pages);
+	if (ret == 0)
+		ret = populate_first(pages);
 	if (ret) {
 		if (pages->arena)
 			munmap(pages->arena, pages->arena_bytes);
@@ -115,14 +169,14 @@ void pages_destroy(struct pages *pages)
 {
 	if (!pages)
 		return;
-	assert(pages->free == pages->count);
+	assert(pages->free + pages->lacking == pages->count);
 	munmap(pages->arena, pages->arena_bytes);
 	free(pages);
 }
 
 static bool is_free(const struct page *page)
 {
-	return !page->is_taken && page->holds == 0;
+	return !page->is_taken && page->holds == 0 && !page->is_lacking;
 }
 
 /* The run of free pages that begins at the @nth page from one end and goes on away from it, @most at the most. */
@@ -140,13 +194,11 @@ static unsigned int run_length(const struct pages *pages, unsigned int nth, unsi
 	return length;
 }
 
-unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min, int from_top, unsigned int *first)
+/* The longest run, up to @want. Returns its length. */
+static unsigned int find_run(const struct pages *pages, unsigned int want, bool from_top, unsigned int *first)
 {
 	unsigned int best = 0, best_nth = 0, nth = 0;
 
-	assert(min > 0 && want >= min);
-	if (pages->free < min)
-		return 0;
 	while (nth < pages->count && best < want) {
 		unsigned int length = run_length(pages, nth, want, from_top);
 
@@ -156,16 +208,49 @@ unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min,
 		}
 		nth += length + 1;
 	}
-	if (best < want)
-		best -= best % min;
-	if (best == 0)
-		return 0;
 	*first = from_top ? pages->count - best_nth - best : best_nth;
+	return best;
+}
+
+/* False: not all of it could be. */
+static bool populate_run(struct pages *pages, unsigned int first, unsigned int count)
+{
+	for (unsigned int i = first; i < first + count; i += STEP_PAGES - i % STEP_PAGES)
+		if (!pages->pages[i].is_there && !populate_step(pages, i))
+			return false;
+	return true;
+}
+
+unsigned int pages_get(struct pages *pages, unsigned int want, unsigned int min, int from_top, unsigned int *first)
+{
+	unsigned int best;
+
+	assert(min > 0 && want >= min);
+	do {
+		if (pages->free < min)
+			return 0;
+		best = find_run(pages, want, from_top, first);
+		if (best < want) {
+			*first += from_top ? best % min : 0;
+			best -= best % min;
+		}
+	} while (!populate_run(pages, *first, best));
 	for (unsigned int i = *first; i < *first + best; i++)
 		pages->pages[i].is_taken = true;
 	pages->free -= best;
 	pages->taken += best;
 	return best;
+}
+
+bool pages_prepare(struct pages *pages, unsigned int num)
+{
+	for (unsigned int nth = 1; nth <= num && nth <= pages->count; nth++) {
+		if (!pages->pages[pages->count - nth].is_there) {
+			populate_step(pages, pages->count - nth);
+			return true;
+		}
+	}
+	return false;
 }
 
 void pages_put(struct pages *pages, unsigned int first, unsigned int count)

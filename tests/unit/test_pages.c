@@ -41,24 +41,89 @@ static void more_than_the_machine_has_is_refused(void **state)
 	assert_null(pages);
 }
 
+/* Pages @first to @first + @count - 1; of them, how many are populated? */
+static unsigned int count_there(const struct pages *pages, unsigned int first, unsigned int count)
+{
+	unsigned char resident[4096];
+	unsigned int num = 0;
+
+	assert_true(count <= sizeof(resident));
+	assert_int_equal(mincore(pages_address(pages, first), count * PAGE, resident), 0);
+	for (unsigned int i = 0; i < count; i++)
+		num += resident[i] & 1;
+	return num;
+}
+
 static void every_page_is_there_before_it_is_touched(void **state)
 {
 	struct pages *pages;
-	unsigned char resident[1024];
-	unsigned int i, first;
+	unsigned int first;
 
 	(void)state;
 	assert_int_equal(pages_create(1024, &pages), 0);
 	assert_int_equal(pages_free(pages), 1024);
 	assert_int_equal((uintptr_t)pages_address(pages, 0) % HUGE, 0);
-	assert_int_equal(mincore(pages_address(pages, 0), 1024 * PAGE, resident), 0);
-	for (i = 0; i < 1024; i++)
-		assert_true(resident[i] & 1);
+	assert_int_equal(count_there(pages, 512, 512), 512);
 	assert_int_equal(pages_get(pages, 1024, 1, 0, &first), 1024);
+	assert_int_equal(count_there(pages, 0, 1024), 1024);
 	assert_int_equal(first, 0);
 	memset(pages_address(pages, 0), 1, 1024 * PAGE);
 	assert_ptr_equal(pages_address(pages, 1023), pages_address(pages, 0) + 1023 * PAGE);
 	pages_put(pages, 0, 1024);
+	pages_destroy(pages);
+}
+
+/* From the end that chunks come from; no more of it than was asked for; small runs at the other end only when they are taken. */
+static void steps_are_prepared_ahead(void **state)
+{
+	struct pages *pages;
+	unsigned int first;
+
+	(void)state;
+	assert_int_equal(pages_create(4096, &pages), 0);
+	assert_false(pages_prepare(pages, 512));
+	while (pages_prepare(pages, 1400))
+		;
+	assert_int_equal(count_there(pages, 4096 - 1536, 1536), 1536);
+	assert_int_equal(count_there(pages, 0, 4096), 1536);
+	assert_int_equal(pages_get(pages, 1, 1, 0, &first), 1);
+	assert_int_equal(first, 0);
+	assert_int_equal(count_there(pages, 0, 1), 1);
+	pages_put(pages, 0, 1);
+	while (pages_prepare(pages, 9999))
+		;
+	assert_int_equal(count_there(pages, 0, 4096), 4096);
+	pages_destroy(pages);
+}
+
+/* Between two parts that are, one that cannot be written to: as little to be had as memory that there is none of. */
+static void what_cannot_be_populated_is_left_out(void **state)
+{
+	struct pages *pages;
+	unsigned int first;
+
+	(void)state;
+	assert_int_equal(pages_create(1600, &pages), 0);
+	assert_int_equal(mprotect(pages_address(pages, 512), 512 * PAGE, PROT_READ), 0);
+	/* 1024 to 1599 are there. */
+	assert_int_equal(pages_get(pages, 256, 256, 1, &first), 256);
+	assert_int_equal(pages_get(pages, 256, 256, 1, &first), 256);
+	assert_int_equal(first, 1600 - 512);
+	assert_int_equal(pages_free(pages), 1600 - 512);
+	assert_int_equal(pages_get(pages, 256, 1, 1, &first), 256);
+	assert_int_equal(first, 256);
+	assert_int_equal(pages_free(pages), 64 + 256);
+	assert_int_equal(pages_get(pages, 512, 100, 0, &first), 200);
+	assert_int_equal(first, 0);
+	pages_put(pages, 0, 200);
+	pages_put(pages, 256, 256);
+	pages_put(pages, 1600 - 512, 512);
+	assert_int_equal(pages_free(pages), 1600 - 512);
+	while (pages_prepare(pages, 1600))
+		;
+	assert_int_equal(mprotect(pages_address(pages, 512), 512 * PAGE, PROT_READ | PROT_WRITE), 0);
+	assert_int_equal(pages_get(pages, 1600, 512, 1, &first), 512);
+	pages_put(pages, first, 512);
 	pages_destroy(pages);
 }
 
@@ -266,6 +331,8 @@ int main(void)
 		cmocka_unit_test(no_pages_are_refused),
 		cmocka_unit_test(more_than_the_machine_has_is_refused),
 		cmocka_unit_test(every_page_is_there_before_it_is_touched),
+		cmocka_unit_test(steps_are_prepared_ahead),
+		cmocka_unit_test(what_cannot_be_populated_is_left_out),
 		cmocka_unit_test(chunks_and_small_runs_come_from_opposite_ends),
 		cmocka_unit_test(the_longest_run_is_taken_where_none_is_long_enough),
 		cmocka_unit_test(lost_and_doubled_pages_are_noticed),
