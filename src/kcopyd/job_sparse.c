@@ -101,15 +101,17 @@ static bool can_zero(const struct job *job, unsigned int dest)
 void chunk_find_zeros(struct chunk *chunk)
 {
 	const struct job *job = chunk->job;
-	bool is_wanted = false;
+	size_t least = SIZE_MAX; /* of those that want them */
 
 	chunk->has_zeros = false;
 	if (job->kind != JOB_COPY || !(job->flags & KCOPYD_SPARSE) || !chunk->buffer)
 		return;
 	for (unsigned int dest = 0; dest < job->num_dests; dest++)
-		is_wanted |= (chunk->dests & ~job->dead) >> dest & 1 && can_zero(job, dest);
-	if (is_wanted)
-		chunk->has_zeros = zeros_find(chunk->buffer, chunk_bytes(chunk), chunk->zero_pages) > 0;
+		if ((chunk->dests & ~job->dead) >> dest & 1 && can_zero(job, dest) &&
+		    job->dests[dest].bdev->zeros.least < least)
+			least = job->dests[dest].bdev->zeros.least;
+	if (least < SIZE_MAX)
+		chunk->has_zeros = zeros_find(chunk->buffer, chunk_bytes(chunk), least, chunk->zero_pages) > 0;
 }
 
 static uint64_t dest_byte(const struct chunk *chunk, unsigned int dest, uint32_t start)

@@ -51,19 +51,47 @@ bool zeros_fill(const void *data, size_t bytes)
 	return rest == 0;
 }
 
-size_t zeros_find(const void *data, size_t bytes, uint64_t *map)
+struct pages_of {
+	const char *data;
+	size_t bytes;
+	size_t pages;
+};
+
+static bool is_zero_page(const struct pages_of *of, size_t page)
 {
-	const char *page = data;
-	size_t pages = (bytes + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES, found = 0;
+	size_t start = page * KCOPYD_PAGE_BYTES, left = of->bytes - start;
 
-	memset(map, 0, zeros_map_words(pages) * sizeof(map[0]));
-	for (size_t i = 0; i < pages; i++, page += KCOPYD_PAGE_BYTES) {
-		size_t length = bytes - i * KCOPYD_PAGE_BYTES;
+	return zeros_fill(of->data + start, left < KCOPYD_PAGE_BYTES ? left : KCOPYD_PAGE_BYTES);
+}
 
-		if (!zeros_fill(page, length < KCOPYD_PAGE_BYTES ? length : KCOPYD_PAGE_BYTES))
-			continue;
-		map[i / ZEROS_MAP_PAGES] |= (uint64_t)1 << i % ZEROS_MAP_PAGES;
-		found++;
+static void set_bits(uint64_t *map, size_t first, size_t end)
+{
+	for (size_t page = first; page < end; page++)
+		map[page / ZEROS_MAP_PAGES] |= (uint64_t)1 << page % ZEROS_MAP_PAGES;
+}
+
+size_t zeros_find(const void *data, size_t bytes, size_t least, uint64_t *map)
+{
+	struct pages_of of = { data, bytes, (bytes + KCOPYD_PAGE_BYTES - 1) / KCOPYD_PAGE_BYTES };
+	size_t step = least > KCOPYD_PAGE_BYTES ? least / KCOPYD_PAGE_BYTES : 1;
+	size_t seen = 0, found = 0, page = step - 1; /* none in front of @seen is looked at again */
+
+	memset(map, 0, zeros_map_words(of.pages) * sizeof(map[0]));
+	/* A run that is long enough has one of every @step pages in it; only around those that are zeros the others are read. */
+	while (page < of.pages) {
+		size_t first = page, end = page;
+
+		if (is_zero_page(&of, page)) {
+			while (first > seen && is_zero_page(&of, first - 1))
+				first--;
+			do
+				end++;
+			while (end < of.pages && is_zero_page(&of, end));
+			set_bits(map, first, end);
+			found += end - first;
+		}
+		seen = end + 1;
+		page = end + step;
 	}
 	return found;
 }

@@ -26,8 +26,11 @@ static inline size_t zeros_map_words(size_t pages)
 	return (pages + ZEROS_MAP_PAGES - 1) / ZEROS_MAP_PAGES;
 }
 
-/* Sets bit N of @map for each page N of @data that holds zeros only; the last page may be short. How many there are. */
-size_t zeros_find(const void *data, size_t bytes, uint64_t *map);
+/*
+ * Sets bit N of @map for each page N of @data that holds zeros only; the last page may be short. How many there are. Of
+ * runs of fewer than @least bytes some may be left out: to know that there is no longer one, few pages have to be looked at.
+ */
+size_t zeros_find(const void *data, size_t bytes, size_t least, uint64_t *map);
 
 /* What a destination wants of its pieces, in bytes. */
 struct zeros_rules {

@@ -70,11 +70,11 @@ static void a_single_byte_in_a_megabyte_is_seen(void **state)
 	(void)state;
 	assert_non_null(data);
 	assert_true(zeros_fill(data, bytes));
-	assert_int_equal(zeros_find(data, bytes, map), 256);
+	assert_int_equal(zeros_find(data, bytes, 0, map), 256);
 	for (size_t at = 0; at < bytes; at += script_is_slow() ? 8009 : 509) {
 		data[at] = 1;
 		assert_false(zeros_fill(data, bytes));
-		assert_int_equal(zeros_find(data, bytes, map), 255);
+		assert_int_equal(zeros_find(data, bytes, PAGE, map), 255);
 		assert_false(map[at / PAGE / 64] >> at / PAGE % 64 & 1);
 		data[at] = 0;
 	}
@@ -87,11 +87,62 @@ static void a_short_last_page_counts_as_one(void **state)
 	uint64_t map[1];
 
 	(void)state;
-	assert_int_equal(zeros_find(data, 2 * PAGE + 512, map), 3);
+	assert_int_equal(zeros_find(data, 2 * PAGE + 512, 0, map), 3);
 	assert_int_equal(map[0], 7);
 	data[2 * PAGE + 511] = 1;
-	assert_int_equal(zeros_find(data, 2 * PAGE + 512, map), 2);
+	assert_int_equal(zeros_find(data, 2 * PAGE + 512, 0, map), 2);
 	assert_int_equal(map[0], 3);
+	free(base);
+}
+
+/* Of @bytes with those pages zeros that @zero says: every run that is long enough, and nothing that is none. */
+static void check_runs(const char *data, const bool *zero, size_t bytes, size_t least)
+{
+	size_t pages = (bytes + PAGE - 1) / PAGE, found, counted = 0, first, end;
+	uint64_t map[5] = { 0 };
+
+	map[4] = 0x5a; /* nothing behind the last word is touched */
+	found = zeros_find(data, bytes, least, map);
+	assert_int_equal(map[4], 0x5a);
+	for (first = 0; first < pages; first = end + 1) {
+		for (end = first; end < pages && zero[end]; end++)
+			counted += map[end / 64] >> end % 64 & 1;
+		if (end < pages)
+			assert_false(map[end / 64] >> end % 64 & 1);
+		if (end > first && (end * PAGE < bytes ? end * PAGE : bytes) - first * PAGE >= least)
+			for (size_t page = first; page < end; page++)
+				assert_true(map[page / 64] >> page % 64 & 1);
+	}
+	assert_int_equal(counted, found);
+}
+
+static void every_run_that_is_long_enough_is_found(void **state)
+{
+	static const size_t leasts[] = { 0, 512, PAGE, PAGE + 512, 3 * PAGE, 16 * PAGE, 64 * PAGE, 256 * PAGE };
+	char *base, *data = allocate(0, 256 * PAGE, &base);
+	uint64_t seed = script_seed();
+	bool zero[256];
+
+	(void)state;
+	for (unsigned int round = 0; round < (script_is_slow() ? 100u : 1000u); round++) {
+		size_t bytes = (1 + script_random(&seed) % (256 * 8)) * KCOPYD_SECTOR_BYTES, page = 0;
+		bool is_zero = script_random(&seed) % 2;
+
+		while (page < 256) {
+			size_t run = 1 + script_random(&seed) % (script_random(&seed) % 3 ? 5 : 130);
+
+			for (; run > 0 && page < 256; run--, page++) {
+				zero[page] = is_zero;
+				memset(data + page * PAGE, 0, PAGE);
+				/* In its first sector: of the last page that may be all. */
+				if (!is_zero)
+					data[page * PAGE + script_random(&seed) % KCOPYD_SECTOR_BYTES] = 1;
+			}
+			is_zero = !is_zero;
+		}
+		for (size_t i = 0; i < sizeof(leasts) / sizeof(leasts[0]); i++)
+			check_runs(data, zero, bytes, leasts[i]);
+	}
 	free(base);
 }
 
@@ -200,6 +251,7 @@ int main(void)
 		cmocka_unit_test(a_single_bit_anywhere_is_seen),
 		cmocka_unit_test(a_single_byte_in_a_megabyte_is_seen),
 		cmocka_unit_test(a_short_last_page_counts_as_one),
+		cmocka_unit_test(every_run_that_is_long_enough_is_found),
 		cmocka_unit_test(pieces_are_what_the_rules_say),
 		cmocka_unit_test(nothing_but_zeros_is_one_piece_wherever_it_goes),
 	};
