@@ -176,7 +176,7 @@ judge() {
 		x = r == "faster" || r == "shown" ? (k > 0 ? o / k : 0) : (o > 0 ? k / o : 0)
 		ok = r == "faster" ? x >= t : (r == "atmost" ? x <= t : k <= t)
 		ratio = r == "value" || r == "told" ? "-" : sprintf("%.3f", x)
-		goal = r == "shown" || r == "told" ? "-" : (r == "faster" ? ">= " : "<= ") t
+		goal = r == "shown" || r == "told" || r == "share" ? "-" : (r == "faster" ? ">= " : "<= ") t
 		print ratio "\t" goal "\t" (goal == "-" ? "-" : (ok ? "yes" : "MISSED"))
 	}'
 }

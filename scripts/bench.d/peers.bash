@@ -47,22 +47,24 @@ missing_json() {
 
 # -- dd ------------------------------------------------------------------------------------------
 
-# dd_direct SOURCE DESTINATION
+dd_sizes=(1M 4M 16M)
+
+# dd_direct SOURCE DESTINATION BS
 dd_direct() {
-	dd if="$1" of="$2" bs="$dd_bs" iflag=direct oflag=direct conv=fsync
+	dd if="$1" of="$2" bs="$3" iflag=direct oflag=direct conv=fsync
 }
 
 # dd_choose SOURCE DESTINATION MIB: the block size, $dd_bs, that copies the first MIB fastest.
 dd_choose() {
 	local source=$1 destination=$2 mib=$3 bs pass least=
 	run_dd_try() {
-		dd if="$source" of="$destination" bs="${bs}M" count=$((mib / bs)) iflag=direct oflag=direct conv=fsync,notrunc
+		dd if="$source" of="$destination" bs="$bs" count=$((mib / ${bs%M})) iflag=direct oflag=direct conv=fsync,notrunc
 	}
 	label[dd_try]='dd'
 	for pass in 1 2; do
-		for bs in 1 4 16; do
+		for bs in "${dd_sizes[@]}"; do
 			run_once dd_try
-			[[ -n $least ]] && ((elapsed >= least)) || least=$elapsed dd_bs=${bs}M
+			[[ -n $least ]] && ((elapsed >= least)) || least=$elapsed dd_bs=$bs
 		done
 	done
 	dd_label="dd bs=$dd_bs iflag=direct oflag=direct conv=fsync"

@@ -60,14 +60,15 @@ clone_begin() {
 		run_fio() { fio_copy "$source" "${destinations[@]}"; }
 		took_fio() { fio_microseconds; }
 	fi
-	dd_choose "$source" "${destinations[0]}" $((mib / 2))
 }
 
 row_clone1() {
 	local source destinations tool
 	clone_begin 1 "$mib"
-	contestant dd "$dd_label"
-	run_dd() { dd_direct "$source" "${destinations[0]}"; }
+	for dd_bs in "${dd_sizes[@]}"; do
+		contestant "dd$dd_bs" "dd bs=$dd_bs iflag=direct oflag=direct conv=fsync"
+		eval "run_dd$dd_bs() { dd_direct \"\$source\" \"\${destinations[0]}\" $dd_bs; }"
+	done
 	if there qemu-img; then
 		contestant qemu "$qemu_label"
 		run_qemu() { qemu_copy "$source" "${destinations[0]}"; }
@@ -83,7 +84,7 @@ row_clone1() {
 	contest "$rounds"
 	heading "$mib MiB, one device to another"
 	claim fio faster 0.97
-	claim dd faster 1.5
+	claim_best faster 1.5 "${dd_sizes[@]/#/dd}"
 	claim qemu faster 1.1
 	claim nbdcopy
 	claim ddrescue
@@ -91,24 +92,34 @@ row_clone1() {
 }
 
 # claim_cpu: kcopy's user and system time against dd's; of its own only, since loop devices work in the kernel's threads.
+# The target is for the dd that has as many requests as kcopy.
 claim_cpu() {
-	local ours theirs factor
+	local ours theirs factor dd_bs
 	factor=$(awk -v mib="$mib" 'BEGIN { printf "%.9g", 1e-6 * 1024 / mib }')
 	# shellcheck disable=SC2086 # words
-	ours=$(scaled "$factor" ${cpu[kcopy]}) theirs=$(scaled "$factor" ${cpu[dd]})
+	ours=$(scaled "$factor" ${cpu[kcopy]})
 	result 'processor time per GiB copied' s "$ours" '' '' told ''
-	result 'processor time per GiB copied' s "$ours" "${label[dd]}" "$theirs" atmost 0.5
+	for dd_bs in "${dd_sizes[@]}"; do
+		# shellcheck disable=SC2086 # words
+		theirs=$(scaled "$factor" ${cpu[dd$dd_bs]})
+		if [[ $dd_bs == 1M ]]; then
+			result 'processor time per GiB copied' s "$ours" "${label[dd$dd_bs]}" "$theirs" atmost 0.5
+		else
+			result 'processor time per GiB copied' s "$ours" "${label[dd$dd_bs]}" "$theirs" share ''
+		fi
+	done
 }
 
 # clone_many COUNT MIB
 clone_many() {
 	local source destinations destination
 	clone_begin "$1" "$2"
+	dd_choose "$source" "${destinations[0]}" "$2"
 	contestant dd "$1 x $dd_label"
 	run_dd() {
 		local pids=()
 		for destination in "${destinations[@]}"; do
-			dd_direct "$source" "$destination" & pids+=($!)
+			dd_direct "$source" "$destination" "$dd_bs" & pids+=($!)
 		done
 		wait_all "${pids[@]}"
 	}

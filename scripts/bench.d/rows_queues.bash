@@ -30,7 +30,7 @@ row_jobs() {
 		awk -v s="$source" -v d="$destination" '{ print s ":" $1 * 8 "+8 " d ":" $2 * 8 }' >"$place/jobs"
 	prepare() { devices_fresh; }
 	contestant kcopy kcopy
-	run_kcopy() { "$kcopy" -q --jobs="$place/jobs" && sync "$destination"; }
+	run_kcopy() { "$kcopy" -q --jobs="$place/jobs"; }
 	if there fio; then
 		# So many requests a lane of kcopy's has in flight.
 		jobs_depth=64
