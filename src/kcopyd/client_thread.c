@@ -230,8 +230,12 @@ static void look_at_tune(struct kcopyd_client *kc)
 	if (!tune_look(&kc->tune))
 		return;
 	take_all(kc, &all);
-	while (!list_is_empty(&all))
-		requeue(kc, job_of_node(all.next));
+	while (!list_is_empty(&all)) {
+		struct job *job = job_of_node(all.next);
+
+		job_shape_changed(job);
+		requeue(kc, job);
+	}
 }
 
 static void start_chunks(struct kcopyd_client *kc)

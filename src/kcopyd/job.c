@@ -437,6 +437,12 @@ void job_drop_failed(struct job *job)
 	job_go_on(job);
 }
 
+void job_shape_changed(struct job *job)
+{
+	if (job->shares_spindle)
+		job_go_on(job);
+}
+
 bool job_take_orphan(struct lane_request *request)
 {
 	struct chunk_request *orphan = container_of(request, struct chunk_request, lane);

@@ -110,6 +110,9 @@ unsigned int job_abandon(struct job *job);
 /* Destinations on devices that have failed (kcopyd_device_fail()) are dropped. */
 void job_drop_failed(struct job *job);
 
+/* The shape that env->tune says is another one: what was held back for the last one goes on. */
+void job_shape_changed(struct job *job);
+
 /*
  * A request that came back: was it an orphan? Then its pages return to the reserve, and the last one of a job that was
  * called back frees it.

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "throttle.h"
+#include "tune.h"
 
 void chunk_read_range(struct chunk *chunk, uint32_t start, uint32_t bytes)
 {
@@ -77,5 +78,6 @@ void chunk_read_done(struct chunk *chunk, const struct chunk_request *request)
 		return;
 	}
 	narrow_alive(&job->narrowings[job->num_dests].narrow);
+	tune_count_read(job->env->tune, chunk_bytes(chunk));
 	finish(chunk);
 }

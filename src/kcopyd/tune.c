@@ -18,6 +18,8 @@
 #define LONGEST_HOLD_NS (60 * NS_PER_S)
 /* Bytes a second. One that moves a head between reading and writing copies less than that. */
 #define ROTATING_RATE ((uint64_t)200 << 20)
+/* A MiB in 2.5 ms: more than comes from the surface of any disk. */
+#define FIRST_READ_RATE ((uint64_t)400 << 20)
 
 void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void))
 {
@@ -190,10 +192,29 @@ static void use_fewest(struct tune *tune)
 	enter(tune, TUNE_BEFORE, tune->kept);
 }
 
+static uint64_t find_rate(const struct tune *tune, uint64_t bytes, uint64_t now_ns)
+{
+	uint64_t ns = now_ns - tune->since_ns;
+
+	return (uint64_t)((double)bytes * NS_PER_S / (double)(ns ? ns : 1));
+}
+
+/* No disk that rotates has read its first chunk so fast: why finish the turn? What is slow later can still be tried so. */
+static void look_at_first_read(struct tune *tune)
+{
+	tune->has_seen_read = true;
+	if (find_rate(tune, tune->read, tune->now_ns()) > FIRST_READ_RATE)
+		enter(tune, TUNE_BEFORE, tune->kept);
+}
+
 static void look(struct tune *tune)
 {
 	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns, rate;
 
+	if (tune->state == TUNE_FIRST_TURN && tune->read > 0 && !tune->has_seen_read) {
+		look_at_first_read(tune);
+		return;
+	}
 	if (tune->is_settling && tune->state != TUNE_FIRST_TURN) {
 		if (tune->bytes < in_use)
 			return;
@@ -213,7 +234,7 @@ static void look(struct tune *tune)
 		enter(tune, TUNE_BEFORE, tune->kept);
 		return;
 	}
-	rate = (uint64_t)((double)tune->bytes * NS_PER_S / (double)(now_ns - tune->since_ns));
+	rate = find_rate(tune, tune->bytes, now_ns);
 	/* What is to bring a tenth and begins with less than before is not worth the rest of its window. */
 	if (tune->state == TUNE_TRIAL && tune->step == TUNE_MORE && rate < tune->before) {
 		tune->step++;

@@ -33,6 +33,8 @@ struct tune {
 	unsigned int fewest;	  /* in use */
 	bool may_alternate;
 	bool is_unwanted;
+	bool has_seen_read; /* the first one, in the first turn */
+	uint64_t read;	    /* bytes, in the first turn */
 
 	struct tune_shape shape; /* to be used now */
 	struct tune_shape kept;	 /* what it is compared with, or nothing better is known */
@@ -65,6 +67,12 @@ void tune_may_alternate(struct tune *tune);
 static inline void tune_count(struct tune *tune, uint64_t bytes)
 {
 	tune->bytes += bytes;
+}
+
+/* So many bytes were read. The first of them may be enough to tell that nothing rotates. */
+static inline void tune_count_read(struct tune *tune, uint64_t bytes)
+{
+	tune->read += bytes;
 }
 
 /* Draws conclusions. True: the shape is another one now. It never is otherwise. */

@@ -220,6 +220,27 @@ static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 	assert_false(fast.tune.shape.alternates);
 	copy(&fast, 16384 * MIB);
 	assert_false(fast.tune.kept.alternates);
+	/* Its first read tells. */
+	begin(&fast, 4096, same);
+	tune_may_alternate(&fast.tune);
+	clock_ns += 2 * S / 1000;
+	assert_false(tune_look(&fast.tune));
+	tune_count_read(&fast.tune, MIB);
+	assert_true(tune_look(&fast.tune));
+	assert_false(fast.tune.shape.alternates);
+	/* What only the first read was fast of is still found out. */
+	fast.rate = one_head;
+	copy(&fast, 1024 * MIB);
+	assert_true(fast.tune.kept.alternates);
+	/* And the first alone: the others come in batches. */
+	begin(&fast, 4096, same);
+	tune_may_alternate(&fast.tune);
+	clock_ns += 3 * S / 1000;
+	tune_count_read(&fast.tune, MIB);
+	assert_false(tune_look(&fast.tune));
+	tune_count_read(&fast.tune, 7 * MIB);
+	assert_false(tune_look(&fast.tune));
+	assert_true(fast.tune.shape.alternates);
 	begin(&stick, 4096, slow);
 	tune_may_alternate(&stick.tune);
 	copy(&stick, 1024 * MIB);
