@@ -336,12 +336,12 @@ static bool end(struct kcopyd_client *kc)
 	return kc->has_ended;
 }
 
-/* While there is nothing else to do. */
+/* What is used to begin with, while there is nothing else to do. */
 static void prepare_pages(struct kcopyd_client *kc)
 {
 	bool is_idle = true;
 
-	while (is_idle && pages_prepare(kc->pages, kc->tune.shape.pages)) {
+	while (is_idle && pages_prepare(kc->pages, TUNE_FEW_PAGES)) {
 		pthread_mutex_lock(&kc->lock);
 		is_idle = list_is_empty(&kc->incoming) && !kc->is_closing;
 		pthread_mutex_unlock(&kc->lock);

@@ -90,14 +90,14 @@ static uint64_t to_end(const struct chunk *chunk)
 }
 
 /*
- * How many bytes of writes a destination may have: not all that is in use, so that, where devices complete what they have got
+ * How many bytes a destination's device may have: not all that is in use, so that, where devices complete what they have got
  * in batches, something that was read is there to be written when a batch comes back.
  */
 static uint64_t write_room(const struct job *job)
 {
 	uint64_t pages = job->env->tune->shape.pages;
 
-	if (pages / job->chunk_pages < 4 || job_alternates(job))
+	if (job->kind != JOB_COPY || pages / job->chunk_pages < 4 || job_alternates(job))
 		return 0;
 	return (pages - pages / 4) * KCOPYD_PAGE_BYTES;
 }

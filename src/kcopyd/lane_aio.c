@@ -22,11 +22,12 @@
 /* Enough to keep such a device busy. */
 #define TOGETHER_BYTES ((uint64_t)4 << 20)
 /* Taking a context down takes that long, at 100 ticks a second; so much before the end it is begun. */
-#define DROPPING_NS 45000000u
+#define DROPPING_MS 45u
 #define LEAST_END_BYTES ((uint64_t)32 << 20)
 #define MOST_END_BYTES ((uint64_t)96 << 20)
-/* A source of which only every so many bytes are not in the page cache needs no context for them. */
+/* A source of which only every so many bytes are not in the page cache needs no context for them, as long as they are few. */
 #define MOSTLY_CACHED 8u
+#define MOST_MISSING_BYTES ((uint64_t)16 << 20)
 
 struct lane_aio {
 	struct block_device *bdev; /* borrowed */
@@ -34,10 +35,11 @@ struct lane_aio {
 	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
 	bool is_used;		   /* something was transferred since the last flush */
 	bool is_quick;		   /* the first transfer was */
-	uint64_t begin_ns;	   /* when it was begun; 0: nothing was transferred yet */
+	uint64_t first_rate;	   /* of that, in bytes a second */
+	uint64_t begin_ns;	   /* when it was begun; 0: nothing was asked of it yet */
 	uint64_t moved;		   /* bytes since then */
 	uint64_t cached;	   /* bytes that the page cache had */
-	uint64_t end_bytes;	   /* how much of the end is done by blocking calls; 0: not found out yet */
+	uint64_t end_bytes;	   /* how much of the end is done by blocking calls; 0: it is not near */
 	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
 	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
 	pthread_t dropper;
@@ -103,25 +105,46 @@ static bool is_ending(const struct lane_aio *aio, const struct lane_request *req
 	return request->to_end > 0 && request->to_end <= aio->end_bytes && aio->is_quick && can_be_direct(aio, request);
 }
 
-/* How much is copied while a context is taken down, at the rate so far. */
-static void find_end(struct lane_aio *aio, const struct lane_request *request)
+static uint64_t bytes_a_second(uint64_t bytes, uint64_t since_ns)
 {
-	uint64_t ns;
+	uint64_t ns = now_ns() - since_ns;
 
-	if (aio->end_bytes > 0 || request->to_end == 0 || request->to_end > MOST_END_BYTES)
-		return;
-	ns = now_ns() - aio->begin_ns;
-	aio->end_bytes = (uint64_t)((double)aio->moved * DROPPING_NS / (double)(ns ? ns : 1));
-	if (aio->end_bytes < LEAST_END_BYTES)
-		aio->end_bytes = LEAST_END_BYTES;
+	return (uint64_t)((double)bytes * 1e9 / (double)(ns ? ns : 1));
 }
 
-/* So is @request, which is not: what is missing here and there. */
-static bool is_mostly_cached(const struct lane_aio *aio, const struct lane_request *request)
+/*
+ * How much is copied while a context is taken down, at the rate so far; but what is fast only with many requests at once
+ * would not be in the end, so no more than twice what the first one was alone.
+ */
+static void find_end(struct lane_aio *aio, const struct lane_request *request)
 {
-	uint64_t direct = aio->moved - aio->cached + bytes_left(request);
+	uint64_t rate;
 
-	return request->op == LANE_READ && !aio->context && direct * MOSTLY_CACHED <= aio->cached;
+	if (request->to_end > MOST_END_BYTES)
+		aio->end_bytes = 0;
+	if (aio->end_bytes > 0 || request->to_end == 0 || request->to_end > MOST_END_BYTES || aio->moved == 0)
+		return;
+	rate = bytes_a_second(aio->moved, aio->begin_ns);
+	if (rate > 2 * aio->first_rate)
+		rate = 2 * aio->first_rate;
+	aio->end_bytes = rate / 1000 * DROPPING_MS;
+	if (aio->end_bytes < LEAST_END_BYTES)
+		aio->end_bytes = LEAST_END_BYTES;
+	if (aio->end_bytes > MOST_END_BYTES)
+		aio->end_bytes = MOST_END_BYTES;
+}
+
+/* The source is, but the next @direct bytes are not: what is missing here and there, of a device that is asked quickly. */
+static bool is_mostly_cached(const struct lane_aio *aio, const struct lane_request *request, uint64_t *direct)
+{
+	uint64_t missing;
+
+	if (request->op != LANE_READ || aio->context || !aio->is_quick || aio->cached == 0)
+		return false;
+	if (page_cache_has(&aio->cache, request, direct))
+		return false;
+	missing = aio->moved - aio->cached + *direct;
+	return missing <= MOST_MISSING_BYTES && missing * MOSTLY_CACHED <= aio->cached;
 }
 
 static void want_context(struct lane_aio *aio)
@@ -185,6 +208,15 @@ static void execute(struct lane_aio *aio, struct lane_request *request)
 	aio->is_flushed = request->op == LANE_FLUSH;
 }
 
+/* The first @bytes of what is left of it. */
+static void execute_part(struct lane_aio *aio, struct lane_request *request, uint64_t bytes)
+{
+	struct lane_request part = *request;
+
+	part.bytes = request->done + bytes;
+	finish(aio, request, lane_sync_execute(aio->bdev, &part));
+}
+
 /* It says what the device is like. */
 static void execute_first(struct lane_aio *aio, struct lane_request *request)
 {
@@ -192,6 +224,7 @@ static void execute_first(struct lane_aio *aio, struct lane_request *request)
 
 	execute(aio, request);
 	aio->is_used = true;
+	aio->first_rate = bytes_a_second(bytes, begin_ns);
 	aio->is_quick = now_ns() - begin_ns <= QUICK_NS + bytes * 1000 / (QUICK_BYTES_A_SECOND / 1000000);
 }
 
@@ -306,10 +339,10 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 			begin_dropping(aio);
 			return execute_together(aio, requests, count);
 		}
-		if (is_mostly_cached(aio, requests[0])) {
+		if (is_mostly_cached(aio, requests[0], &direct)) {
 			if (aio->num_ready > 0)
 				return 0;
-			execute(aio, requests[0]);
+			execute_part(aio, requests[0], direct);
 			return 1;
 		}
 		want_context(aio);

@@ -16,6 +16,11 @@
 #define ASK_FIRST_BYTES ((size_t)64 << 20)
 /* What is populated at a time: a huge page. */
 #define STEP_PAGES 512u
+/*
+ * Whoever is given more than that by default asked for it, and is told now if it is too much: later it would be the
+ * kernel that takes back memory from whom it likes.
+ */
+#define MOST_LATER_PAGES 4096u
 
 struct pages {
 	char *arena; /* owned, 2 MiB-aligned */
@@ -52,18 +57,16 @@ static size_t available_bytes(void)
 	return bytes;
 }
 
-/* Faults every page in now: an overcommitted page would be a crash in the middle of a copy. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+/* Faults every page in now: one that is not to be had is no crash then. */
 static int populate(struct pages *pages, unsigned int first, unsigned int count)
 {
-	char *start = pages->arena + first * PAGE_BYTES;
-
-#ifdef MADV_POPULATE_WRITE
-	if (madvise(start, count * PAGE_BYTES, MADV_POPULATE_WRITE) == 0)
+	if (madvise(pages->arena + first * PAGE_BYTES, count * PAGE_BYTES, MADV_POPULATE_WRITE) == 0)
 		return 0;
-	if (errno != EINVAL) /* EINVAL: a kernel before 5.14 */
-		return -ENOMEM;
-#endif
-	return -EOPNOTSUPP;
+	return errno == EINVAL ? -EOPNOTSUPP : -ENOMEM; /* EINVAL: a kernel that is older */
 }
 
 static void touch(struct pages *pages)
@@ -100,12 +103,14 @@ static void note_there(struct pages *pages, unsigned int first, unsigned int cou
 		pages->pages[i].is_there = true;
 }
 
-/* So much is certain to be there, however little the machine has later. */
+/* So much is certain to be there, however little the machine has later: 2 MiB and more, or all. */
 static int populate_first(struct pages *pages)
 {
-	unsigned int first = pages->count > STEP_PAGES ? pages->count - STEP_PAGES : 0;
+	unsigned int first = 0;
 	int ret;
 
+	if (pages->count > STEP_PAGES && pages->count <= MOST_LATER_PAGES)
+		first = pages->count - STEP_PAGES;
 	first -= first % STEP_PAGES;
 	ret = populate(pages, first, pages->count - first);
 	if (ret == -EOPNOTSUPP) {
@@ -250,7 +255,10 @@ bool pages_prepare(struct pages *pages, unsigned int num)
 			return true;
 		}
 	}
-	return false;
+	if (pages->pages[0].is_there)
+		return false;
+	populate_step(pages, 0);
+	return true;
 }
 
 void pages_put(struct pages *pages, unsigned int first, unsigned int count)

@@ -3,9 +3,9 @@
  * The reserve: one arena of pages, set aside at create, from which runs of adjacent pages are taken. It never grows and never
  * waits; whoever gets too little comes back after a put. Client thread only.
  *
- * 2 MiB of it are populated at create, the rest before it is first taken: populating all 16 MiB takes 2 ms on a machine that
- * has them, and 40 ms on a virtual one that gets them from its host, while nothing is copied yet. What cannot be had then
- * is left out of the reserve.
+ * Of up to 16 MiB only 2 to 4 are populated at create, the rest before it is first taken: populating all of it takes 2 ms on
+ * a machine that has the memory, and 40 ms on a virtual one that gets it from its host, while nothing is copied yet. What
+ * cannot be had then is left out of the reserve.
  */
 #ifndef KCOPYD_PAGES_H
 #define KCOPYD_PAGES_H
@@ -18,8 +18,8 @@ struct pages;
 int pages_create(unsigned int num_pages, struct pages **result);
 
 /*
- * Populates a step of the last @num pages, where whole chunks are taken from, before anybody waits for it. False: they
- * are.
+ * Populates a step of the last @num pages, where whole chunks are taken from, or the first step, where others are, before
+ * anybody waits for it. False: they are.
  */
 bool pages_prepare(struct pages *pages, unsigned int num);
 

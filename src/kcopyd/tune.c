@@ -199,7 +199,7 @@ static uint64_t find_rate(const struct tune *tune, uint64_t bytes, uint64_t now_
 	return (uint64_t)((double)bytes * NS_PER_S / (double)(ns ? ns : 1));
 }
 
-/* No disk that rotates has read its first chunk so fast: why finish the turn? What is slow later can still be tried so. */
+/* From its surface no disk reads its first chunk so fast: why finish the turn? If it came from a cache, turns are tried later. */
 static void look_at_first_read(struct tune *tune)
 {
 	tune->has_seen_read = true;

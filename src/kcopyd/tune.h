@@ -4,11 +4,11 @@
  * help, since they stay in the processor's caches; a device with a long way to it needs many. What a device says of itself
  * does not tell (virtual disks rotate), so the rate decides: from a few, twice as many are tried, then less if they
  * were right before, again and again, ever more rarely. Where source and destination share a disk that says that it rotates,
- * the reserve is filled before anything is written, which spares such a disk most of its seeks; unless the first turn is
- * too fast for one.
+ * the reserve is filled before anything is written, which spares such a disk most of its seeks; unless the first turn, or
+ * its first read, is too fast for one.
  *
  * A trial is compared with what was in front of it and behind it: a device that only happens to be faster for a while
- * proves nothing. Knows no jobs and no devices. On the client's thread alone.
+ * proves nothing. One that is to be faster and begins with a loss ends at once. Knows no jobs and no devices. On the client's thread alone.
  */
 #ifndef KCOPYD_TUNE_H
 #define KCOPYD_TUNE_H
@@ -34,7 +34,7 @@ struct tune {
 	bool may_alternate;
 	bool is_unwanted;
 	bool has_seen_read; /* the first one, in the first turn */
-	uint64_t read;	    /* bytes, in the first turn */
+	uint64_t read;	    /* bytes */
 
 	struct tune_shape shape; /* to be used now */
 	struct tune_shape kept;	 /* what it is compared with, or nothing better is known */

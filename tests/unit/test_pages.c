@@ -73,7 +73,7 @@ static void every_page_is_there_before_it_is_touched(void **state)
 	pages_destroy(pages);
 }
 
-/* From the end that chunks come from; no more of it than was asked for; small runs at the other end only when they are taken. */
+/* Where chunks come from, and then the first small runs; no more of it than was asked for. */
 static void steps_are_prepared_ahead(void **state)
 {
 	struct pages *pages;
@@ -81,18 +81,31 @@ static void steps_are_prepared_ahead(void **state)
 
 	(void)state;
 	assert_int_equal(pages_create(4096, &pages), 0);
-	assert_false(pages_prepare(pages, 512));
-	while (pages_prepare(pages, 1400))
-		;
+	assert_int_equal(count_there(pages, 0, 4096), 512);
+	assert_true(pages_prepare(pages, 1400));
+	assert_int_equal(count_there(pages, 4096 - 1024, 1024), 1024);
+	assert_true(pages_prepare(pages, 1400));
 	assert_int_equal(count_there(pages, 4096 - 1536, 1536), 1536);
 	assert_int_equal(count_there(pages, 0, 4096), 1536);
-	assert_int_equal(pages_get(pages, 1, 1, 0, &first), 1);
-	assert_int_equal(first, 0);
-	assert_int_equal(count_there(pages, 0, 1), 1);
-	pages_put(pages, 0, 1);
-	while (pages_prepare(pages, 9999))
-		;
+	assert_true(pages_prepare(pages, 1400));
+	assert_int_equal(count_there(pages, 0, 512), 512);
+	assert_false(pages_prepare(pages, 1400));
+	assert_int_equal(count_there(pages, 0, 4096), 2048);
+	assert_int_equal(pages_get(pages, 600, 1, 0, &first), 600);
+	assert_int_equal(count_there(pages, 0, 1024), 1024);
+	pages_put(pages, 0, 600);
+	pages_destroy(pages);
+}
+
+static void a_reserve_that_somebody_asked_for_is_there_at_once(void **state)
+{
+	struct pages *pages;
+
+	(void)state;
+	assert_int_equal(pages_create(4097, &pages), 0);
 	assert_int_equal(count_there(pages, 0, 4096), 4096);
+	assert_int_equal(count_there(pages, 4096, 1), 1);
+	assert_false(pages_prepare(pages, 9999));
 	pages_destroy(pages);
 }
 
@@ -332,6 +345,7 @@ int main(void)
 		cmocka_unit_test(more_than_the_machine_has_is_refused),
 		cmocka_unit_test(every_page_is_there_before_it_is_touched),
 		cmocka_unit_test(steps_are_prepared_ahead),
+		cmocka_unit_test(a_reserve_that_somebody_asked_for_is_there_at_once),
 		cmocka_unit_test(what_cannot_be_populated_is_left_out),
 		cmocka_unit_test(chunks_and_small_runs_come_from_opposite_ends),
 		cmocka_unit_test(the_longest_run_is_taken_where_none_is_long_enough),
