@@ -156,7 +156,7 @@ struct kcopyd_client;
 
 /*
  * Sets @num_pages pages of 4 KiB aside: all the data memory this client ever uses. How much of it is in use at a time,
- * from 8 MiB on, the client finds out while it copies. More than 16 MiB are populated here, of less 2 to 4 MiB, and the rest
+ * 8 MiB to begin with, the client finds out while it copies. More than 16 MiB are populated here, of less 2 to 4 MiB, and the rest
  * before it is used; what the machine cannot give then the client goes on without. Fails here or never: -EINVAL for 0 pages,
  * -ENOMEM if they cannot be had, -EAGAIN if no thread can.
  */
