@@ -193,9 +193,6 @@ unsigned int job_fewest_pages(const struct job *job)
 
 	if (job->kind != JOB_COPY)
 		return 0;
-	/* Who falls behind the others must have some to be behind by. */
-	if (job->num_dests > 1 && pages < TUNE_FEW_PAGES)
-		pages = TUNE_FEW_PAGES;
 	return pages < job->env->num_pages ? (unsigned int)pages : job->env->num_pages;
 }
 

@@ -18,15 +18,13 @@
 #define LONGEST_HOLD_NS (60 * NS_PER_S)
 /* Bytes a second. One that moves a head between reading and writing copies less than that. */
 #define ROTATING_RATE ((uint64_t)200 << 20)
-/* What is copied so fast is most likely limited by memory: fewer pages are tried before more. */
-#define MEMORY_RATE ((uint64_t)600 << 20)
 /* A MiB in 2.5 ms: more than comes from the surface of any disk. */
 #define FIRST_READ_RATE ((uint64_t)400 << 20)
 
 void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void))
 {
 	*tune = (struct tune){ .now_ns = now_ns, .num_pages = num_pages, .hold_ns = FIRST_HOLD_NS };
-	tune->fewest = num_pages < TUNE_LEAST_PAGES ? num_pages : TUNE_LEAST_PAGES;
+	tune->fewest = num_pages < TUNE_FEW_PAGES ? num_pages : TUNE_FEW_PAGES;
 	tune->kept.pages = num_pages;
 	tune->state = TUNE_OFF;
 	if (num_pages > TUNE_FEW_PAGES) {
@@ -68,26 +66,11 @@ void tune_may_alternate(struct tune *tune)
 		enter(tune, TUNE_FIRST_TURN, (struct tune_shape){ .pages = TUNE_FEW_PAGES, .alternates = true });
 }
 
-static unsigned int at_least(unsigned int pages, unsigned int least)
-{
-	return pages > least ? pages : least;
-}
-
-static bool is_less(enum tune_step step)
-{
-	return step == TUNE_LESS || step == TUNE_LESS_FIRST;
-}
-
 /* What the step would lead to. False: nowhere. */
 static bool find_shape(const struct tune *tune, enum tune_step step, struct tune_shape *shape)
 {
 	*shape = tune->kept;
 	switch (step) {
-	case TUNE_LESS_FIRST:
-		if (tune->has_gained || tune->kept.alternates || tune->before < MEMORY_RATE)
-			return false;
-		shape->pages = at_least(shape->pages / 2, tune->fewest);
-		return shape->pages < tune->kept.pages;
 	case TUNE_MORE:
 		shape->pages = shape->pages > tune->num_pages / 2 ? tune->num_pages : shape->pages * 2;
 		return shape->pages > tune->kept.pages;
@@ -100,7 +83,7 @@ static bool find_shape(const struct tune *tune, enum tune_step step, struct tune
 			return false; /* by what this would undo */
 		shape->alternates = false;
 		if (!tune->kept.alternates)
-			shape->pages = at_least(shape->pages / 2, at_least(tune->fewest, TUNE_FEW_PAGES));
+			shape->pages = shape->pages / 2 > tune->fewest ? shape->pages / 2 : tune->fewest;
 		return tune->kept.alternates || shape->pages < tune->kept.pages;
 	case TUNE_STEPS:
 		break;
@@ -110,7 +93,7 @@ static bool find_shape(const struct tune *tune, enum tune_step step, struct tune
 
 static void hold(struct tune *tune)
 {
-	tune->step = TUNE_LESS_FIRST;
+	tune->step = TUNE_MORE;
 	tune->has_gained = false;
 	enter(tune, TUNE_HOLD, tune->kept);
 }
@@ -139,7 +122,7 @@ static void keep(struct tune *tune, struct tune_shape shape)
 {
 	tune->kept = shape;
 	tune->hold_ns = FIRST_HOLD_NS;
-	if (is_less(tune->step)) {
+	if (tune->step == TUNE_LESS) {
 		hold(tune);
 		return;
 	}
@@ -153,7 +136,8 @@ static void decide(struct tune *tune, uint64_t after)
 	uint64_t rate = after > tune->before ? after : tune->before;
 	struct tune_shape shape;
 
-	if (find_shape(tune, tune->step, &shape) && is_above(tune->trial, rate, is_less(tune->step) ? LOSS : GAIN)) {
+	if (find_shape(tune, tune->step, &shape) &&
+	    is_above(tune->trial, rate, tune->step == TUNE_LESS ? LOSS : GAIN)) {
 		keep(tune, shape);
 		return;
 	}
@@ -171,7 +155,7 @@ static void end_window(struct tune *tune, uint64_t rate)
 		break;
 	case TUNE_TRIAL:
 		tune->trial = rate;
-		if (is_above(rate, tune->before, is_less(tune->step) ? 100 : LARGE_GAIN))
+		if (tune->step != TUNE_LESS && is_above(rate, tune->before, LARGE_GAIN))
 			keep(tune, tune->shape);
 		else
 			enter(tune, TUNE_AFTER, tune->kept);
@@ -203,7 +187,7 @@ static void switch_off(struct tune *tune)
 static void use_fewest(struct tune *tune)
 {
 	tune->kept.pages = tune->fewest;
-	tune->step = TUNE_LESS_FIRST;
+	tune->step = TUNE_MORE;
 	tune->has_gained = false;
 	enter(tune, TUNE_BEFORE, tune->kept);
 }

@@ -18,8 +18,6 @@
 
 /* Pages, to begin with: 8 MiB. A smaller reserve is used as a whole, and not tuned. */
 #define TUNE_FEW_PAGES 2048u
-/* Never fewer; where memory is what limits, this is enough, and more of it stays in the processor's caches. */
-#define TUNE_LEAST_PAGES 1280u
 
 struct tune_shape {
 	unsigned int pages; /* in use at the most */
@@ -27,7 +25,7 @@ struct tune_shape {
 };
 
 enum tune_state { TUNE_OFF, TUNE_FIRST_TURN, TUNE_HOLD, TUNE_BEFORE, TUNE_TRIAL, TUNE_AFTER };
-enum tune_step { TUNE_LESS_FIRST, TUNE_MORE, TUNE_ALTERNATE, TUNE_LESS, TUNE_STEPS };
+enum tune_step { TUNE_MORE, TUNE_ALTERNATE, TUNE_LESS, TUNE_STEPS };
 
 struct tune {
 	uint64_t (*now_ns)(void); /* monotonic */
