@@ -31,6 +31,9 @@ void clone_stall_prepare(struct clone *clone, unsigned int pages)
 	/* Every chunk goes to every destination: one that hangs would soon have the whole reserve. */
 	for (unsigned int number = 1; clone->options->stall_timeout && number <= clone->guard.num_dests; number++)
 		kcopyd_device_limit(clone->guard.operands[number].bdev, share);
+	/* The source is never given up, but must not hold up the client itself, which would drop nobody then. */
+	if (clone->options->stall_timeout && clone->guard.operands[0].bdev)
+		kcopyd_device_limit(clone->guard.operands[0].bdev, (uint64_t)pages * KCOPYD_PAGE_BYTES);
 }
 
 void clone_stall_tick(struct clone *clone)

@@ -391,6 +391,10 @@ static void limit_all(struct pool *pool)
 	for (unsigned int i = 0; pool->reserve_bytes && i < POOL_SLOTS; i++)
 		if (pool_at(pool, i))
 			kcopyd_device_limit(pool_at(pool, i)->operand->bdev, pool->reserve_bytes / (num + 1));
+	/* Sources are never given up, but must not hold up the client itself. */
+	for (unsigned int i = POOL_SLOTS; pool->reserve_bytes && i < POOL_MOST; i++)
+		if (pool_at(pool, i))
+			kcopyd_device_limit(pool_at(pool, i)->operand->bdev, pool->reserve_bytes);
 }
 
 void pool_share(struct pool *pool, uint64_t reserve_bytes)

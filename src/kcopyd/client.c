@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define CHUNK_PAGES (((unsigned int)1 << 20) / KCOPYD_PAGE_BYTES)
 #define RETRIES 2u
@@ -30,7 +32,8 @@ void client_free(struct kcopyd_client *kc)
 {
 	pages_destroy(kc->pages);
 	pthread_cond_destroy(&kc->idle);
-	pthread_cond_destroy(&kc->work);
+	assert(list_is_empty(&kc->collector.lanes));
+	close(kc->collector.event_fd);
 	pthread_mutex_destroy(&kc->lock);
 	free(kc);
 }
@@ -38,7 +41,6 @@ void client_free(struct kcopyd_client *kc)
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 {
 	struct kcopyd_client *kc = calloc(1, sizeof(*kc));
-	pthread_condattr_t monotonic;
 	sigset_t all, old;
 	int ret;
 
@@ -47,11 +49,17 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	ret = pages_create(num_pages, &kc->pages);
 	if (ret)
 		goto err_client;
+	list_init(&kc->collector.lanes);
+	kc->collector.event_fd = eventfd(0, EFD_CLOEXEC);
+	if (kc->collector.event_fd < 0) {
+		ret = -errno;
+		goto err_pages;
+	}
 	kc->env.pages = kc->pages;
 	kc->env.num_pages = num_pages;
 	kc->env.chunk_pages = client_find_chunk_pages(num_pages);
 	kc->env.reading = &kc->reading;
-	kc->env.num_jobs = &kc->num_taken;
+	kc->env.num_copies = &kc->num_copies;
 	kc->env.tune = &kc->tune;
 	kc->env.retries = RETRIES;
 	kc->env.retry_ms = RETRY_MS;
@@ -72,10 +80,6 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 	list_init(&kc->timers);
 	list_init(&kc->outgoing);
 	pthread_mutex_init(&kc->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&kc->work, &monotonic);
-	pthread_condattr_destroy(&monotonic);
 	pthread_cond_init(&kc->idle, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -91,8 +95,9 @@ int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result)
 
 err_locks:
 	pthread_cond_destroy(&kc->idle);
-	pthread_cond_destroy(&kc->work);
 	pthread_mutex_destroy(&kc->lock);
+	close(kc->collector.event_fd);
+err_pages:
 	pages_destroy(kc->pages);
 err_client:
 	free(kc);
@@ -115,7 +120,7 @@ void kcopyd_client_destroy(struct kcopyd_client *kc)
 	pthread_mutex_unlock(&clients_lock);
 	pthread_mutex_lock(&kc->lock);
 	kc->is_closing = true;
-	pthread_cond_signal(&kc->work);
+	client_wake(kc);
 	while (!kc->has_ended && !kc->is_lingering)
 		pthread_cond_wait(&kc->idle, &kc->lock);
 	is_left = !kc->has_ended;
@@ -137,7 +142,7 @@ void kcopyd_client_cancel(struct kcopyd_client *kc)
 	list_for_each (pos, &kc->incoming)
 		job_cancel(job_of_node(pos));
 	kc->is_cancelling = true;
-	pthread_cond_signal(&kc->work);
+	client_wake(kc);
 	pthread_mutex_unlock(&kc->lock);
 }
 
@@ -157,7 +162,7 @@ void kcopyd_client_set_limit(struct kcopyd_client *kc, uint64_t bytes_per_second
 	pthread_mutex_lock(&kc->lock);
 	kc->limit = bytes_per_second;
 	kc->has_new_speed = true;
-	pthread_cond_signal(&kc->work);
+	client_wake(kc);
 	pthread_mutex_unlock(&kc->lock);
 }
 
@@ -168,7 +173,7 @@ int kcopyd_client_set_throttle(struct kcopyd_client *kc, unsigned int percent)
 	pthread_mutex_lock(&kc->lock);
 	kc->percent = percent;
 	kc->has_new_speed = true;
-	pthread_cond_signal(&kc->work);
+	client_wake(kc);
 	pthread_mutex_unlock(&kc->lock);
 	return 0;
 }
@@ -183,7 +188,7 @@ void client_look_in_all(void)
 
 		pthread_mutex_lock(&kc->lock);
 		kc->is_looking = true;
-		pthread_cond_signal(&kc->work);
+		client_wake(kc);
 		pthread_mutex_unlock(&kc->lock);
 	}
 	pthread_mutex_unlock(&clients_lock);

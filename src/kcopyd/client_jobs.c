@@ -62,7 +62,7 @@ static int accept_job(struct kcopyd_client *kc, const struct job_args *args)
 	pthread_mutex_lock(&kc->lock);
 	list_add_tail(job_node(job), &kc->incoming);
 	kc->num_jobs++;
-	pthread_cond_signal(&kc->work);
+	client_wake(kc);
 	pthread_mutex_unlock(&kc->lock);
 	return 0;
 }
@@ -102,7 +102,8 @@ static void ask_queues(const struct kcopyd_client *kc, struct job_args *args)
 		if (find_unit(bdev) > block)
 			block = find_unit(bdev);
 	}
-	args->chunk_pages = queue_chunk_pages(args->dests, args->num_dests, kc->env.num_pages);
+	args->takes_at_once = queue_takes_at_once(args->from, args->dests, args->num_dests);
+	args->chunk_pages = queue_chunk_pages(args->dests, args->num_dests, kc->env.num_pages, args->takes_at_once);
 	/* Stripes of one, of which a block of another one is no part. */
 	if ((uint64_t)args->chunk_pages * KCOPYD_PAGE_BYTES % block)
 		args->chunk_pages = kc->env.chunk_pages;

@@ -28,12 +28,11 @@ struct kcopyd_client {
 	bool is_alternating;
 
 	pthread_mutex_t lock;	    /* guards the rest of this block */
-	pthread_cond_t work;	    /* for the thread: something of the below changed */
 	pthread_cond_t idle;	    /* for destroy: num_jobs became 0, or has_ended or is_lingering was set */
 	struct list_head incoming;  /* jobs not yet seen by the thread */
 	struct list_head completed; /* requests */
 	unsigned long num_jobs;	    /* accepted, not called back */
-	bool is_waiting;	    /* the thread sleeps on work */
+	bool is_waiting; /* the thread may sleep: whoever changes something of the below calls client_wake() */
 	bool is_cancelling;
 	bool is_looking; /* a device was abandoned, or has failed */
 	uint64_t limit;	 /* for the throttle, as percent is */
@@ -46,7 +45,7 @@ struct kcopyd_client {
 
 	/* The thread's own. */
 	unsigned int reading;	   /* pages of chunks that are read */
-	unsigned long num_taken;   /* jobs that it has */
+	unsigned long num_copies;  /* jobs that it has and that are no flushes */
 	unsigned long num_orphans; /* requests that abandoned devices have */
 	/* A job is on one of these. */
 	struct list_head waiting;  /* could start a chunk if they had pages, in the order in which they may */
@@ -56,6 +55,7 @@ struct kcopyd_client {
 	struct list_head timers;   /* waits of jobs, the first to end first */
 	struct list_head outgoing; /* requests for lanes */
 	uint64_t outgoing_bytes;
+	struct lane_collector collector; /* its event_fd: owned, what the thread sleeps on */
 	struct throttle throttle;
 	struct tune tune;
 	uint64_t throttled_ns; /* when it is to be asked again; UINT64_MAX: at any time, or nobody waits for it */
@@ -73,6 +73,9 @@ void client_free(struct kcopyd_client *kc);
 
 /* The thread; @arg is its client. */
 void *client_main(void *arg);
+
+/* With the lock held, or the client may be gone: there is something for the thread. */
+void client_wake(struct kcopyd_client *kc);
 
 /* CLOCK_MONOTONIC. */
 uint64_t client_now_ns(void);

@@ -8,8 +8,9 @@
  */
 #include "client_parts.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <time.h>
+#include <unistd.h>
 
 /* A round's requests are submitted together, but nothing large waits for the rest of the round. */
 #define OUTGOING_BYTES ((uint64_t)256 << 10)
@@ -48,7 +49,7 @@ static void send_outgoing(struct kcopyd_client *kc)
 			if (job_lane_of_request(container_of(pos, struct lane_request, node)) == lane)
 				list_move_tail(pos, &same);
 		}
-		lane_submit(lane, &same);
+		lane_submit(lane, &same, &kc->collector);
 	}
 }
 
@@ -144,25 +145,44 @@ static uint64_t find_due_ns(const struct kcopyd_client *kc)
 	return due_ns < kc->throttled_ns ? due_ns : kc->throttled_ns;
 }
 
-/* With the lock held: until something comes, or the time for something has. */
+/* Until somebody writes to it, or the time has come. */
+static void wait_for_event(int event_fd, uint64_t due_ns)
+{
+	struct pollfd pollfd = { .fd = event_fd, .events = POLLIN };
+	uint64_t events, now = due_ns < UINT64_MAX ? client_now_ns() : 0;
+
+	if (due_ns < UINT64_MAX) {
+		uint64_t ns = due_ns > now ? due_ns - now : 0;
+		struct timespec time = { .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
+
+		if (ppoll(&pollfd, 1, &time, NULL) <= 0)
+			return;
+	}
+	(void)!read(event_fd, &events, sizeof(events));
+}
+
+/* With the lock held: until something may have come, or the time for something has. */
 static void wait_for_work(struct kcopyd_client *kc)
 {
 	uint64_t due_ns = find_due_ns(kc);
-	bool is_due = false;
 
-	while (list_is_empty(&kc->incoming) && list_is_empty(&kc->completed) && !kc->is_cancelling && !kc->is_looking &&
-	       !kc->has_new_speed && !is_over(kc) && !is_due) {
-		kc->is_waiting = true;
-		if (due_ns < UINT64_MAX) {
-			struct timespec until = { .tv_sec = (time_t)(due_ns / NS_PER_S),
-						  .tv_nsec = (long)(due_ns % NS_PER_S) };
+	if (!list_is_empty(&kc->incoming) || !list_is_empty(&kc->completed) || kc->is_cancelling || kc->is_looking ||
+	    kc->has_new_speed || is_over(kc))
+		return;
+	kc->is_waiting = true;
+	pthread_mutex_unlock(&kc->lock);
+	wait_for_event(kc->collector.event_fd, due_ns);
+	pthread_mutex_lock(&kc->lock);
+	kc->is_waiting = false;
+}
 
-			is_due = pthread_cond_timedwait(&kc->work, &kc->lock, &until) == ETIMEDOUT;
-		} else {
-			pthread_cond_wait(&kc->work, &kc->lock);
-		}
-		kc->is_waiting = false;
-	}
+void client_wake(struct kcopyd_client *kc)
+{
+	uint64_t one = 1;
+
+	if (kc->is_waiting)
+		(void)!write(kc->collector.event_fd, &one, sizeof(one));
+	kc->is_waiting = false;
 }
 
 /* With the lock held. */
@@ -291,6 +311,8 @@ static void tune_for(struct kcopyd_client *kc, const struct job *job)
 {
 	if (job_shares_spindle(job))
 		tune_may_alternate(&kc->tune);
+	if (job_takes_at_once(job))
+		tune_may_begin_with_least(&kc->tune);
 	tune_need(&kc->tune, job_fewest_pages(job));
 	/* Who says how much it may be needs all that it takes. */
 	if (kc->env.max_lag > 0 && kc->env.max_lag != KCOPYD_LAG_AUTO)
@@ -305,7 +327,7 @@ static void take_over(struct kcopyd_client *kc, struct list_head *incoming)
 
 		job_drop_failed(job);
 		tune_for(kc, job);
-		kc->num_taken++;
+		kc->num_copies += job_is_throttled(job);
 		requeue(kc, job);
 	}
 }
@@ -316,7 +338,7 @@ static void call_back(struct kcopyd_client *kc)
 		struct list_head *node = kc->finished.next;
 
 		list_del(node);
-		kc->num_taken--;
+		kc->num_copies -= job_is_throttled(job_of_node(node));
 		job_call_back(job_of_node(node));
 		pthread_mutex_lock(&kc->lock);
 		if (--kc->num_jobs == 0)
@@ -360,6 +382,9 @@ void *client_main(void *arg)
 	for (;;) {
 		pthread_mutex_lock(&kc->lock);
 		wait_for_work(kc);
+		pthread_mutex_unlock(&kc->lock);
+		lane_collect(&kc->collector);
+		pthread_mutex_lock(&kc->lock);
 		list_splice_tail(&kc->incoming, &incoming);
 		list_splice_tail(&kc->completed, &completed);
 		is_cancelling = kc->is_cancelling;
@@ -375,6 +400,7 @@ void *client_main(void *arg)
 			return NULL;
 		}
 		pthread_mutex_unlock(&kc->lock);
+		lane_forget(&kc->collector);
 
 		/* Before the new ones are taken over: those accepted after the cancel are not meant. */
 		if (is_cancelling)
@@ -382,8 +408,11 @@ void *client_main(void *arg)
 		take_over(kc, &incoming);
 		process_completed(kc, &completed);
 		/* After those that came back in time. */
-		if (is_looking)
+		if (is_looking) {
 			look_in_jobs(kc);
+			/* It is nobody's any more what was abandoned in between. */
+			lane_forget(&kc->collector);
+		}
 		process_timers(kc);
 		start_chunks(kc);
 		send_outgoing(kc);
@@ -407,8 +436,7 @@ void client_requests_complete(struct list_head *requests)
 		}
 		pthread_mutex_lock(&kc->lock);
 		list_splice_tail(&same, &kc->completed);
-		if (kc->is_waiting)
-			pthread_cond_signal(&kc->work);
+		client_wake(kc);
 		pthread_mutex_unlock(&kc->lock);
 	}
 }

@@ -95,6 +95,7 @@ int job_create(const struct job_env *env, const struct job_args *args, struct jo
 	head.chunk_pages = args->chunk_pages ? args->chunk_pages : env->chunk_pages;
 	head.first = args->first_sectors ? args->first_sectors : chunk_sectors(&head);
 	head.shares_spindle = args->shares_spindle;
+	head.takes_at_once = args->takes_at_once;
 	head.count = args->kind == JOB_FLUSH ? 1 : args->dests[0].count;
 	head.num_chunks = count_chunks(&head);
 	if (args->kind == JOB_COPY && args->flags & KCOPYD_SPARSE)
@@ -185,6 +186,11 @@ static bool has_read_error_waiting(const struct job *job)
 bool job_shares_spindle(const struct job *job)
 {
 	return job->shares_spindle;
+}
+
+bool job_takes_at_once(const struct job *job)
+{
+	return job->takes_at_once;
 }
 
 unsigned int job_fewest_pages(const struct job *job)

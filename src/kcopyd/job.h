@@ -33,7 +33,7 @@ struct job_env {
 	unsigned int chunk_pages;  /* a chunk's at most, unless the job's devices want another length */
 	struct tune *tune;	   /* borrowed: how many of them are in use at a time */
 	unsigned int *reading;	   /* borrowed: pages of chunks that are read, the client's thread's */
-	unsigned long *num_jobs;   /* borrowed: that the thread has; the same */
+	unsigned long *num_copies; /* borrowed: jobs that the thread has and that are no flushes; the same */
 	unsigned int retries;	   /* further tries before a place is called bad */
 	uint64_t max_lag;	   /* as for kcopyd_client_set_max_lag() */
 	unsigned int retry_ms;	   /* how long the first of them is waited for; each further one longer */
@@ -61,6 +61,7 @@ struct job_args {
 	unsigned int chunk_pages;
 	sector_t first_sectors;
 	bool shares_spindle; /* its source has one with a destination, or so it seems */
+	bool takes_at_once;  /* see queue_takes_at_once() */
 };
 
 /* From any thread. Everything that the job will ever need is allocated here. */
@@ -80,6 +81,9 @@ struct lane *job_lane_of_request(const struct lane_request *request);
 
 /* Between places on one disk that rotates, or says so. */
 bool job_shares_spindle(const struct job *job);
+
+/* Nobody has to wait for its devices to take requests. */
+bool job_takes_at_once(const struct job *job);
 
 /* In use, so that chunks of it are read while others are written. */
 unsigned int job_fewest_pages(const struct job *job);

@@ -117,6 +117,7 @@ struct job {
 	unsigned int chunk_pages; /* a chunk's, at most */
 	sector_t first;		  /* length of the first chunk; later ones begin whole chunks behind its end */
 	bool shares_spindle;
+	bool takes_at_once;
 	unsigned int num_reading; /* chunks */
 
 	sector_t count;

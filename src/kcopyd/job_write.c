@@ -81,12 +81,12 @@ static void limit_to(const struct chunk *chunk, unsigned int dest, uint32_t byte
 		job->limit[dest] = upto;
 }
 
-/* In bytes. Nothing is known of what comes behind one of several jobs. */
+/* In bytes. Nothing is known of what comes behind one of several copies. */
 static uint64_t to_end(const struct chunk *chunk)
 {
 	const struct job *job = chunk->job;
 
-	return *job->env->num_jobs == 1 ? (job->count - chunk->offset) * KCOPYD_SECTOR_BYTES : 0;
+	return *job->env->num_copies == 1 ? (job->count - chunk->offset) * KCOPYD_SECTOR_BYTES : 0;
 }
 
 /*
@@ -141,6 +141,7 @@ static void flush(struct chunk *chunk, unsigned int dest)
 
 	request->lane.op = LANE_FLUSH;
 	request->lane.offset = 0;
+	request->lane.is_last = *chunk->job->env->num_copies == 0;
 	chunk_submit(chunk, request, 0, 0);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "lane.h"
+#include "lane_parts.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,41 +15,14 @@
 #include "lane_aio.h"
 #include "lane_sync.h"
 
-#define BATCH LANE_AIO_DEPTH
 /*
  * A request that only ever hears "try again" is tried so often, with a pause when nothing else is in flight to wait
  * for: some seconds altogether, then it is an error. Without a bound it would be a hang.
  */
 #define MAX_STALLS 2000u
 #define STALL_PAUSE_MS 2
-
-struct lane {
-	const struct lane_engine_ops *ops; /* borrowed, static */
-	void *engine;			   /* owned */
-	unsigned int depth;
-	uint64_t read_end;
-	pthread_t thread;
-
-	/* For lane_stalled_ms(). */
-	atomic_uint outstanding[LANE_OPS]; /* submitted, not given back */
-	atomic_ullong moved_ms;		   /* when it last went on, or got something to do */
-
-	atomic_ullong most_bytes; /* with the engine */
-	atomic_bool is_abandoned; /* set with the lock held */
-
-	pthread_mutex_t lock;	/* guards the rest of this block */
-	struct list_head queue; /* to be given to the engine, in order; empty once it was abandoned */
-	bool is_sleeping;	/* the thread waits in reap(), or is about to */
-	bool is_closing;
-	void (*then)(void *arg); /* of lane_leave(); NULL: lane_destroy() waits for the thread */
-	void *then_arg;		 /* borrowed */
-
-	/* The thread's own. */
-	unsigned int in_flight;	  /* with the engine */
-	uint64_t in_flight_bytes; /* the same */
-	bool is_stalled;	  /* the engine took nothing: wait for a completion before asking again */
-	struct list_head done;	  /* finished, to be told to their owners */
-};
+/* How often it is looked for what others have started and do not collect. */
+#define COLLECTOR_PAUSE_MS 100
 
 /* The coarse clock costs no more than a load from memory, and is exact enough for seconds. */
 static uint64_t now_ms(void)
@@ -67,7 +40,7 @@ static void end_request(struct lane *lane, struct lane_request *request, int err
 }
 
 /* Back to their owners, who may free them at once. */
-static void give_back(struct list_head *requests)
+void lane_give_back(struct list_head *requests)
 {
 	while (!list_is_empty(requests)) {
 		void (*complete)(struct list_head *) = list_first(requests, struct lane_request, node)->complete;
@@ -83,27 +56,27 @@ static void give_back(struct list_head *requests)
 	}
 }
 
-/* On the lane's thread: told with the others of its batch. */
-static void finish(struct lane *lane, struct lane_request *request, int error)
+/* To be told with the others of its batch. */
+static void finish(struct lane *lane, struct lane_request *request, int error, struct list_head *done)
 {
 	/* First, so that what is submitted next to an idle lane, and not this, begins a new wait. */
 	atomic_store(&lane->moved_ms, now_ms());
 	end_request(lane, request, error);
-	list_add_tail(&request->node, &lane->done);
+	list_add_tail(&request->node, done);
 }
 
 /* The device did not do these, and never will. */
-static void give_up(struct lane *lane, struct list_head *requests)
+void lane_give_up(struct lane *lane, struct list_head *requests)
 {
 	struct list_head *pos;
 
 	list_for_each (pos, requests)
 		end_request(lane, container_of(pos, struct lane_request, node), -ETIMEDOUT);
-	give_back(requests);
+	lane_give_back(requests);
 }
 
 /* To be given to the engine (again): behind the others, or in front of them all. */
-static void put_back(struct lane *lane, struct lane_request *request, bool is_first)
+static void put_back(struct lane *lane, struct lane_request *request, bool is_first, struct list_head *done)
 {
 	bool is_abandoned;
 
@@ -115,25 +88,34 @@ static void put_back(struct lane *lane, struct lane_request *request, bool is_fi
 	if (!is_abandoned)
 		return;
 	end_request(lane, request, -ETIMEDOUT);
-	list_add_tail(&request->node, &lane->done);
+	list_add_tail(&request->node, done);
 }
 
 /* An attempt moved nothing, and that was not the device's last word. */
-static void stall(struct lane *lane, struct lane_request *request)
+static void stall(struct lane *lane, struct lane_request *request, struct list_head *done)
 {
 	/* With others in flight it is their completion that is waited for. */
-	if (lane->in_flight == 0 && ++request->stalls > MAX_STALLS) {
-		finish(lane, request, -EAGAIN);
+	if (atomic_load(&lane->in_flight) == 0 && ++request->stalls > MAX_STALLS) {
+		finish(lane, request, -EAGAIN, done);
 		return;
 	}
-	put_back(lane, request, false);
-	lane->is_stalled = true;
+	put_back(lane, request, false, done);
+	atomic_store(&lane->is_stalled, true);
 }
 
 /* What of the request goes through memory of its owner's. */
 static uint64_t buffer_bytes(const struct lane_request *request)
 {
 	return request->buffer ? request->bytes - request->done : 0;
+}
+
+void lane_leave_engine(struct lane *lane, struct lane_request *request)
+{
+	if (request->is_started)
+		atomic_fetch_sub(&lane->num_started, 1);
+	request->is_started = false;
+	atomic_fetch_sub(&lane->in_flight_bytes, buffer_bytes(request));
+	atomic_fetch_sub(&lane->in_flight, 1);
 }
 
 /* A file's last sector may be there in part: what is missing of it reads as zeros. True if that was all that was
@@ -152,44 +134,51 @@ static bool fill_past_end(struct lane *lane, struct lane_request *request)
 }
 
 /* What became of one attempt: finished, failed, or to be continued. */
-static void settle(struct lane *lane, const struct lane_event *event)
+void lane_settle(struct lane *lane, const struct lane_event *event, struct list_head *done)
 {
 	struct lane_request *request = event->request;
+	bool was_started = request->is_started;
 
-	lane->in_flight--;
-	lane->in_flight_bytes -= buffer_bytes(request);
-	lane->is_stalled = false;
+	lane_leave_engine(lane, request);
+	atomic_store(&lane->is_stalled, false);
+	if (was_started && event->result == -EAGAIN) {
+		/* Not by the device: it would have had to be waited for, which the thread may do. */
+		request->collector = NULL;
+		put_back(lane, request, true, done);
+		return;
+	}
 	if (event->result == -EINTR || event->result == -EAGAIN) {
-		stall(lane, request);
+		stall(lane, request, done);
 		return;
 	}
 	if (event->result < 0) {
-		finish(lane, request, (int)event->result);
+		finish(lane, request, (int)event->result, done);
 		return;
 	}
 	assert((uint64_t)event->result <= request->bytes - request->done);
 	request->done += (uint64_t)event->result;
 	request->stalls = 0;
 	if (request->done == request->bytes || fill_past_end(lane, request)) {
-		finish(lane, request, 0);
+		finish(lane, request, 0, done);
 		return;
 	}
 	if (event->result == 0) {
-		finish(lane, request, -EIO); /* zero progress: it would go on for ever */
+		finish(lane, request, -EIO, done); /* zero progress: it would go on for ever */
 		return;
 	}
 	atomic_store(&lane->moved_ms, now_ms());
-	put_back(lane, request, false);
+	put_back(lane, request, false, done);
 }
 
-/* May the engine have this one, too, beside @count others of @bytes that are about to be given to it? */
-static bool has_room(const struct lane *lane, const struct lane_request *request, unsigned int count, uint64_t bytes)
+/* With the lock held: may the engine have this one, too? */
+bool lane_has_room(const struct lane *lane, const struct lane_request *request)
 {
-	uint64_t with_it = lane->in_flight_bytes + bytes + buffer_bytes(request);
+	unsigned int in_flight = atomic_load(&lane->in_flight);
+	uint64_t with_it = atomic_load(&lane->in_flight_bytes) + buffer_bytes(request);
 
-	if (lane->in_flight + count >= lane->depth)
+	if (in_flight >= lane->depth)
 		return false;
-	if (lane->in_flight + count == 0)
+	if (in_flight == 0)
 		return true;
 	return with_it <= atomic_load(&lane->most_bytes) && (!request->room || with_it <= request->room);
 }
@@ -197,22 +186,28 @@ static bool has_room(const struct lane *lane, const struct lane_request *request
 /* With the lock held. */
 static bool can_submit(const struct lane *lane)
 {
-	return !lane->is_stalled && !list_is_empty(&lane->queue) &&
-	       has_room(lane, list_first(&lane->queue, struct lane_request, node), 0, 0);
+	return !atomic_load(&lane->is_stalled) && !list_is_empty(&lane->queue) &&
+	       lane_has_room(lane, list_first(&lane->queue, struct lane_request, node));
 }
 
+void lane_enter_engine(struct lane *lane, const struct lane_request *request)
+{
+	atomic_fetch_add(&lane->in_flight, 1);
+	atomic_fetch_add(&lane->in_flight_bytes, buffer_bytes(request));
+}
+
+/* For the engine, which has them from here on. */
 static unsigned int take_batch(struct lane *lane, struct lane_request **batch)
 {
 	unsigned int count = 0;
-	uint64_t bytes = 0;
 
 	pthread_mutex_lock(&lane->lock);
-	while (count < BATCH && !list_is_empty(&lane->queue)) {
+	while (count < LANE_BATCH && !list_is_empty(&lane->queue)) {
 		struct lane_request *request = list_first(&lane->queue, struct lane_request, node);
 
-		if (!has_room(lane, request, count, bytes))
+		if (!lane_has_room(lane, request))
 			break;
-		bytes += buffer_bytes(request);
+		lane_enter_engine(lane, request);
 		list_del(&request->node);
 		batch[count++] = request;
 	}
@@ -223,41 +218,46 @@ static unsigned int take_batch(struct lane *lane, struct lane_request **batch)
 /* Gives the engine as much as it takes. */
 static void submit_pending(struct lane *lane)
 {
-	struct lane_request *batch[BATCH];
-	unsigned int count, taken;
+	struct lane_request *batch[LANE_BATCH];
+	struct list_head done;
+	unsigned int count;
 
-	while (!lane->is_stalled && (count = take_batch(lane, batch)) > 0) {
+	list_init(&done);
+	while (!atomic_load(&lane->is_stalled) && (count = take_batch(lane, batch)) > 0) {
 		int ret = lane->ops->submit(lane->engine, batch, count);
-		unsigned int first = 0; /* of those that are to be given to it again */
+		unsigned int first = ret > 0 ? (unsigned int)ret : 0; /* of those that it did not take */
 
-		assert(ret <= (int)count);
-		taken = ret > 0 ? (unsigned int)ret : 0;
+		assert(first <= count);
+		for (unsigned int i = first; i < count; i++)
+			lane_leave_engine(lane, batch[i]);
 		if (ret == 0 || ret == -EAGAIN || ret == -EINTR) {
-			if (lane->in_flight > 0 || ++batch[0]->stalls <= MAX_STALLS)
-				lane->is_stalled = true;
+			if (atomic_load(&lane->in_flight) > 0 || ++batch[0]->stalls <= MAX_STALLS)
+				atomic_store(&lane->is_stalled, true);
 			else
-				finish(lane, batch[first++], -EAGAIN);
+				finish(lane, batch[first++], -EAGAIN, &done);
 		} else if (ret < 0) {
-			finish(lane, batch[first++], ret);
+			finish(lane, batch[first++], ret, &done);
 		}
-		for (; first < taken; first++)
-			lane->in_flight_bytes += buffer_bytes(batch[first]);
-		lane->in_flight += taken;
 		while (count > first)
-			put_back(lane, batch[--count], true);
-		give_back(&lane->done); /* what could not be started does not wait for what may hang */
+			put_back(lane, batch[--count], true, &done);
+		lane_give_back(&done); /* what could not be started does not wait for what may hang */
 	}
 }
 
 /* False: there is nothing left to do, ever. @is_idle: nothing but to wait for the engine or for requests. */
-static bool look_ahead(struct lane *lane, bool *is_idle)
+static bool look_ahead(struct lane *lane, bool *is_idle, int *timeout_ms)
 {
 	bool go_on;
 
 	pthread_mutex_lock(&lane->lock);
 	*is_idle = !can_submit(lane);
+	*timeout_ms = *is_idle ? -1 : 0;
+	/* What was started is collected by somebody else, sooner or later, if somebody still does. */
+	if (*is_idle && atomic_load(&lane->num_started) > 0 &&
+	    (lane->is_closing || atomic_load(&lane->is_abandoned) || !list_is_empty(&lane->queue)))
+		*timeout_ms = COLLECTOR_PAUSE_MS;
 	lane->is_sleeping = *is_idle;
-	go_on = !lane->is_closing || lane->in_flight > 0 || !list_is_empty(&lane->queue);
+	go_on = !lane->is_closing || atomic_load(&lane->in_flight) > 0 || !list_is_empty(&lane->queue);
 	pthread_mutex_unlock(&lane->lock);
 	return go_on;
 }
@@ -273,26 +273,29 @@ static void free_lane(struct lane *lane)
 static void *lane_main(void *arg)
 {
 	struct lane *lane = arg;
-	struct lane_event events[BATCH];
+	struct lane_event events[LANE_BATCH];
 	void (*then)(void *arg);
+	struct list_head done;
 	void *then_arg;
 	bool is_idle;
+	int timeout_ms;
 
-	while (look_ahead(lane, &is_idle)) {
-		int timeout_ms = is_idle ? -1 : 0;
-		int count;
+	list_init(&done);
+	while (look_ahead(lane, &is_idle, &timeout_ms)) {
+		int count = 0;
 
 		/* The engine took nothing and has nothing that could finish: only time can help. */
-		if (lane->is_stalled && lane->in_flight == 0) {
+		if (atomic_load(&lane->is_stalled) && atomic_load(&lane->in_flight) == 0) {
 			timeout_ms = STALL_PAUSE_MS;
-			lane->is_stalled = false;
+			atomic_store(&lane->is_stalled, false);
 		}
 		if (!is_idle)
 			submit_pending(lane);
-		count = lane->in_flight > 0 || is_idle ? lane->ops->reap(lane->engine, events, BATCH, timeout_ms) : 0;
+		if (atomic_load(&lane->in_flight) > 0 || is_idle)
+			count = lane->ops->reap(lane->engine, events, LANE_BATCH, timeout_ms);
 		for (int i = 0; i < count; i++)
-			settle(lane, &events[i]);
-		give_back(&lane->done);
+			lane_settle(lane, &events[i], &done);
+		lane_give_back(&done);
 	}
 	then = lane->then;
 	then_arg = lane->then_arg;
@@ -329,7 +332,6 @@ int lane_create(const struct lane_engine_ops *ops, void *engine, unsigned int de
 	lane->depth = depth;
 	lane->read_end = read_end;
 	list_init(&lane->queue);
-	list_init(&lane->done);
 	atomic_init(&lane->most_bytes, UINT64_MAX);
 	pthread_mutex_init(&lane->lock, NULL);
 	ret = start_thread(lane);
@@ -346,9 +348,26 @@ err_engine:
 	return ret;
 }
 
+/* With the lock held: is there something for its thread, which does not know? It is to be woken then. */
+bool lane_must_wake(struct lane *lane)
+{
+	bool is_stuck, is_others;
+
+	if (!lane->is_sleeping || list_is_empty(&lane->queue))
+		return false;
+	is_stuck = atomic_load(&lane->is_stalled) && atomic_load(&lane->in_flight) == 0;
+	/* Who collects what is in the way may not do so for a while. */
+	is_others = atomic_load(&lane->num_started) > 0 &&
+		    list_first(&lane->queue, struct lane_request, node)->collector != lane->collector;
+	if (!is_stuck && !is_others && !can_submit(lane))
+		return false;
+	lane->is_sleeping = false;
+	return true;
+}
+
 /* Wakes the thread if it waits. Called after the lock was dropped: waking under it would only make the thread wait
  * again. */
-static void wake(struct lane *lane, bool was_sleeping)
+void lane_wake(struct lane *lane, bool was_sleeping)
 {
 	if (was_sleeping)
 		lane->ops->wake(lane->engine);
@@ -363,7 +382,7 @@ static bool has_nothing(const struct lane *lane)
 }
 
 /* They are under way from here on. Before the thread can see them. */
-static void count_in(struct lane *lane, const struct list_head *requests)
+void lane_count_in(struct lane *lane, const struct list_head *requests)
 {
 	const struct list_head *pos;
 
@@ -393,23 +412,6 @@ unsigned int lane_stalled_ms(const struct lane *lane, enum lane_op *op)
 	return 0;
 }
 
-void lane_submit(struct lane *lane, struct list_head *requests)
-{
-	bool was_sleeping = false;
-
-	count_in(lane, requests);
-	pthread_mutex_lock(&lane->lock);
-	if (!atomic_load(&lane->is_abandoned)) {
-		list_splice_tail(requests, &lane->queue);
-		was_sleeping = lane->is_sleeping;
-		lane->is_sleeping = false;
-	}
-	pthread_mutex_unlock(&lane->lock);
-	wake(lane, was_sleeping);
-	/* Only if it was abandoned there are some left here. */
-	give_up(lane, requests);
-}
-
 void lane_destroy(struct lane *lane)
 {
 	if (!lane)
@@ -417,7 +419,7 @@ void lane_destroy(struct lane *lane)
 	pthread_mutex_lock(&lane->lock);
 	lane->is_closing = true;
 	pthread_mutex_unlock(&lane->lock);
-	wake(lane, true);
+	lane_wake(lane, true);
 	pthread_join(lane->thread, NULL);
 	free_lane(lane);
 }
@@ -443,8 +445,11 @@ void lane_abandon(struct lane *lane)
 	pthread_mutex_lock(&lane->lock);
 	atomic_store(&lane->is_abandoned, true);
 	list_splice_tail(&lane->queue, &taken_back);
+	/* What was started for others comes back to nobody now. Under the lock, as in lane_leave(). */
+	lane->is_sleeping = false;
+	lane->ops->wake(lane->engine);
 	pthread_mutex_unlock(&lane->lock);
-	give_up(lane, &taken_back);
+	lane_give_up(lane, &taken_back);
 }
 
 bool lane_is_abandoned(const struct lane *lane)
@@ -466,6 +471,6 @@ int lane_open(struct block_device *bdev, struct lane **result)
 	if (ret)
 		return ret;
 	if (bdev->is_direct)
-		return lane_create(&lane_aio_ops, engine, LANE_AIO_DEPTH, bdev->bytes, result);
+		return lane_create(lane_aio_find_ops(bdev), engine, LANE_AIO_DEPTH, bdev->bytes, result);
 	return lane_create(&lane_sync_ops, engine, 1, bdev->bytes, result);
 }

@@ -3,9 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <libaio.h>
 #include <poll.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -13,14 +12,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "aio_context.h"
 #include "device.h"
 #include "lane_sync.h"
 
 /* Whoever takes longer for a transfer needs many requests to the end, or has time enough. */
 #define QUICK_BYTES_A_SECOND ((uint64_t)100 << 20)
 #define QUICK_NS 1000000u
-/* Enough to keep such a device busy. */
-#define TOGETHER_BYTES ((uint64_t)4 << 20)
+/* Enough to keep such a device busy. Less of reads: what could be read is not to wait for what cannot. */
+#define WRITE_TOGETHER_BYTES ((uint64_t)4 << 20)
+#define READ_TOGETHER_BYTES ((uint64_t)2 << 20)
 /* Taking a context down takes that long, at 100 ticks a second; so much before the end it is begun. */
 #define DROPPING_MS 45u
 #define LEAST_END_BYTES ((uint64_t)32 << 20)
@@ -30,24 +31,20 @@
 #define MOST_MISSING_BYTES ((uint64_t)16 << 20)
 
 struct lane_aio {
-	struct block_device *bdev; /* borrowed */
-	io_context_t context;	   /* NULL: not needed yet, or not to be had */
-	bool is_refused;	   /* not to be had: blocking calls do it all, one by one */
-	bool is_used;		   /* something was transferred since the last flush */
-	bool is_quick;		   /* the first transfer was */
-	uint64_t first_rate;	   /* of that, in bytes a second */
-	uint64_t begin_ns;	   /* when it was begun; 0: nothing was asked of it yet */
-	uint64_t moved;		   /* bytes since then */
-	uint64_t cached;	   /* bytes that the page cache had */
-	uint64_t end_bytes;	   /* how much of the end is done by blocking calls; 0: it is not near */
-	bool is_flushed;	   /* nothing was since a flush: the end, most likely */
-	bool is_dropping;	   /* dropper takes the context down: it is nobody else's any more */
-	pthread_t dropper;
-	int event_fd;		/* owned: counts completions and wakes, so that one read() waits for both */
-	unsigned int in_flight; /* in the kernel's hands */
-	struct iocb iocbs[LANE_AIO_DEPTH];
-	struct iocb *free_iocbs[LANE_AIO_DEPTH];
-	unsigned int num_free;
+	struct block_device *bdev;  /* borrowed */
+	struct aio_context context; /* opened when it is needed */
+	bool is_refused;	    /* there is none to be had: blocking calls do it all, one by one */
+	bool is_used;		    /* something was transferred since the last flush */
+	bool is_quick;		    /* the first transfer was */
+	atomic_ullong begin_ns;	    /* when it was begun; 0: nothing was asked of it yet */
+	uint64_t cached;	    /* bytes that the page cache had */
+	atomic_ullong end_bytes;    /* how much of the end is done by blocking calls; 0: it is not near */
+	uint64_t rate;		    /* in bytes a second, until then */
+	bool has_tried;		    /* such a call, for as long as the end is near */
+	bool is_flushed;	    /* nothing was since a flush: the end, most likely */
+	bool was_end;		    /* a flush was taken for it, and the context given away */
+	bool goes_on;		    /* and it was not: only flushes that are said to be the last one are */
+	int event_fd;		    /* owned: counts completions and wakes, so that one read() waits for both */
 	struct page_cache cache;
 	struct lane_event ready[LANE_AIO_DEPTH]; /* what the blocking calls finished, not yet reaped */
 	unsigned int num_ready;
@@ -68,8 +65,7 @@ int lane_aio_create(struct block_device *bdev, void **engine)
 		free(aio);
 		return ret;
 	}
-	for (unsigned int i = 0; i < LANE_AIO_DEPTH; i++)
-		aio->free_iocbs[aio->num_free++] = &aio->iocbs[i];
+	aio_context_init(&aio->context, bdev);
 	*engine = aio;
 	return 0;
 }
@@ -89,7 +85,7 @@ static uint64_t bytes_left(const struct lane_request *request)
 
 static bool can_be_direct(const struct lane_aio *aio, const struct lane_request *request)
 {
-	if (request->op != LANE_READ && request->op != LANE_WRITE)
+	if ((request->op != LANE_READ && request->op != LANE_WRITE) || request->is_refused)
 		return false;
 	return device_is_aligned(aio->bdev, request->offset + request->done, bytes_left(request));
 }
@@ -102,7 +98,8 @@ static bool can_be_direct(const struct lane_aio *aio, const struct lane_request 
  */
 static bool is_ending(const struct lane_aio *aio, const struct lane_request *request)
 {
-	return request->to_end > 0 && request->to_end <= aio->end_bytes && aio->is_quick && can_be_direct(aio, request);
+	return request->to_end > 0 && request->to_end <= atomic_load(&aio->end_bytes) && aio->is_quick &&
+	       can_be_direct(aio, request);
 }
 
 static uint64_t bytes_a_second(uint64_t bytes, uint64_t since_ns)
@@ -112,80 +109,59 @@ static uint64_t bytes_a_second(uint64_t bytes, uint64_t since_ns)
 	return (uint64_t)((double)bytes * 1e9 / (double)(ns ? ns : 1));
 }
 
-/*
- * How much is copied while a context is taken down, at the rate so far; but what is fast only with many requests at once
- * would not be in the end, so no more than twice what the first one was alone.
- */
+static uint64_t find_end_bytes(uint64_t rate)
+{
+	uint64_t bytes = rate / 1000 * DROPPING_MS;
+
+	if (bytes < LEAST_END_BYTES)
+		bytes = LEAST_END_BYTES;
+	return bytes < MOST_END_BYTES ? bytes : MOST_END_BYTES;
+}
+
+/* How much is copied while a context is taken down, at the rate so far. */
 static void find_end(struct lane_aio *aio, const struct lane_request *request)
 {
-	uint64_t rate;
+	uint64_t moved;
 
-	if (request->to_end > MOST_END_BYTES)
-		aio->end_bytes = 0;
-	if (aio->end_bytes > 0 || request->to_end == 0 || request->to_end > MOST_END_BYTES || aio->moved == 0)
+	if (request->to_end > MOST_END_BYTES) {
+		atomic_store(&aio->end_bytes, 0);
+		aio->has_tried = false;
+	}
+	if (atomic_load(&aio->end_bytes) > 0 || request->to_end == 0 || request->to_end > MOST_END_BYTES)
 		return;
-	rate = bytes_a_second(aio->moved, aio->begin_ns);
-	if (rate > 2 * aio->first_rate)
-		rate = 2 * aio->first_rate;
-	aio->end_bytes = rate / 1000 * DROPPING_MS;
-	if (aio->end_bytes < LEAST_END_BYTES)
-		aio->end_bytes = LEAST_END_BYTES;
-	if (aio->end_bytes > MOST_END_BYTES)
-		aio->end_bytes = MOST_END_BYTES;
+	moved = aio_context_moved(&aio->context);
+	if (moved == 0)
+		return;
+	aio->rate = bytes_a_second(moved, atomic_load(&aio->begin_ns));
+	atomic_store(&aio->end_bytes, find_end_bytes(aio->rate));
 }
 
 /* The source is, but the next @direct bytes are not: what is missing here and there, of a device that is asked quickly. */
-static bool is_mostly_cached(const struct lane_aio *aio, const struct lane_request *request, uint64_t *direct)
+static bool is_mostly_cached(struct lane_aio *aio, const struct lane_request *request, uint64_t *direct)
 {
 	uint64_t missing;
 
-	if (request->op != LANE_READ || aio->context || !aio->is_quick || aio->cached == 0)
+	if (request->op != LANE_READ || aio_context_is_open(&aio->context) || !aio->is_quick || aio->cached == 0)
 		return false;
 	if (page_cache_has(&aio->cache, request, direct))
 		return false;
-	missing = aio->moved - aio->cached + *direct;
+	missing = aio_context_moved(&aio->context) - aio->cached + *direct;
 	return missing <= MOST_MISSING_BYTES && missing * MOSTLY_CACHED <= aio->cached;
 }
 
 static void want_context(struct lane_aio *aio)
 {
 	aio->is_flushed = false;
-	if (!aio->context && !aio->is_refused)
-		aio->is_refused = io_setup((int)LANE_AIO_DEPTH, &aio->context) < 0;
+	if (aio_context_is_open(&aio->context) || aio->is_refused)
+		return;
+	aio->goes_on |= aio->was_end;
+	queue_ask(aio->bdev);
+	aio->is_refused = aio_context_open(&aio->context) < 0;
 }
 
 static bool is_asynchronous(const struct lane_aio *aio, const struct lane_request *request)
 {
-	return aio->context && can_be_direct(aio, request) && !is_ending(aio, request);
-}
-
-static void *drop(void *context)
-{
-	io_destroy(context);
-	return NULL;
-}
-
-/* Behind a flush comes nothing any more, most likely: what takes time for nothing has its time meanwhile. */
-static void begin_dropping(struct lane_aio *aio)
-{
-	if (!aio->context || aio->in_flight > 0 || aio->is_dropping)
-		return;
-	aio->is_dropping = pthread_create(&aio->dropper, NULL, drop, aio->context) == 0;
-	if (aio->is_dropping)
-		aio->context = NULL;
-}
-
-static void end_dropping(struct lane_aio *aio)
-{
-	if (aio->is_dropping)
-		pthread_join(aio->dropper, NULL);
-	aio->is_dropping = false;
-}
-
-static void count_moved(struct lane_aio *aio, const struct lane_request *request, int64_t result)
-{
-	if (request->buffer && result > 0)
-		aio->moved += (uint64_t)result;
+	return aio_context_is_open(&aio->context) && can_be_direct(aio, request) && !is_ending(aio, request);
 }
 
 /* What a blocking call made of a request, to be reaped. */
@@ -197,15 +173,17 @@ static void finish(struct lane_aio *aio, struct lane_request *request, int64_t r
 	event = &aio->ready[aio->num_ready++];
 	event->request = request;
 	event->result = result;
-	count_moved(aio, request, result);
+	if (request->buffer && result > 0)
+		aio_context_count(&aio->context, (uint64_t)result);
 }
 
+/* Behind a flush comes nothing any more, most likely: what takes time for nothing has its time meanwhile. */
 static void execute(struct lane_aio *aio, struct lane_request *request)
 {
-	if (request->op == LANE_FLUSH)
-		begin_dropping(aio);
+	aio->is_flushed = request->op == LANE_FLUSH && (request->is_last || !aio->goes_on);
+	if (aio->is_flushed)
+		aio->was_end |= aio_context_begin_dropping(&aio->context);
 	finish(aio, request, lane_sync_execute(aio->bdev, request));
-	aio->is_flushed = request->op == LANE_FLUSH;
 }
 
 /* The first @bytes of what is left of it. */
@@ -224,29 +202,26 @@ static void execute_first(struct lane_aio *aio, struct lane_request *request)
 
 	execute(aio, request);
 	aio->is_used = true;
-	aio->first_rate = bytes_a_second(bytes, begin_ns);
 	aio->is_quick = now_ns() - begin_ns <= QUICK_NS + bytes * 1000 / (QUICK_BYTES_A_SECOND / 1000000);
 }
 
-/*
- * How many of them, from the first on, one call can do. Reads are done one by one: what could be read is
- * not to wait for what cannot, of a source that hangs or fails.
- */
+/* How many of them, from the first on, one call can do. */
 static unsigned int count_together(const struct lane_aio *aio, struct lane_request **requests, unsigned int count)
 {
 	uint64_t end = requests[0]->offset + requests[0]->done, bytes = 0;
+	uint64_t most = requests[0]->op == LANE_WRITE ? WRITE_TOGETHER_BYTES : READ_TOGETHER_BYTES;
 	unsigned int num;
 
 	for (num = 0; num < count; num++) {
 		const struct lane_request *request = requests[num];
 
-		if (num > 0 && (request->op != LANE_WRITE || request->offset + request->done != end ||
-				bytes + bytes_left(request) > TOGETHER_BYTES || !is_ending(aio, request)))
+		if (num > 0 && (request->op != requests[0]->op || request->offset + request->done != end ||
+				bytes + bytes_left(request) > most || !is_ending(aio, request)))
 			break;
 		bytes += bytes_left(request);
 		end += bytes_left(request);
 	}
-	return requests[0]->op == LANE_WRITE ? num : 1;
+	return num;
 }
 
 /* Blocking calls at the end: as many of the requests as make sense by one of them. Returns how many. */
@@ -254,6 +229,7 @@ static int execute_together(struct lane_aio *aio, struct lane_request **requests
 {
 	struct iovec vector[LANE_AIO_DEPTH];
 	unsigned int num = count_together(aio, requests, count);
+	off_t offset = (off_t)(requests[0]->offset + requests[0]->done);
 	uint64_t left;
 	ssize_t moved = -1;
 
@@ -261,8 +237,10 @@ static int execute_together(struct lane_aio *aio, struct lane_request **requests
 		vector[i].iov_base = requests[i]->buffer + requests[i]->done;
 		vector[i].iov_len = bytes_left(requests[i]);
 	}
-	if (num > 1)
-		moved = pwritev(aio->bdev->fd, vector, (int)num, (off_t)(requests[0]->offset + requests[0]->done));
+	if (num > 1 && requests[0]->op == LANE_WRITE)
+		moved = pwritev(aio->bdev->fd, vector, (int)num, offset);
+	else if (num > 1)
+		moved = preadv(aio->bdev->fd, vector, (int)num, offset);
 	/* Which of them failed, and how, they tell one by one. */
 	if (moved <= 0) {
 		/* Not each of them with all behind it: a bad disk takes seconds for every time that it is asked. */
@@ -281,19 +259,55 @@ static int execute_together(struct lane_aio *aio, struct lane_request **requests
 	return (int)num;
 }
 
-static struct iocb *prepare(struct lane_aio *aio, struct lane_request *request, size_t bytes)
+/*
+ * What is fast only with many requests at once is not to be asked for them one by one: so the first call says, alone, whether
+ * the rest of the end is worth it.
+ */
+static int execute_end(struct lane_aio *aio, struct lane_request **requests, unsigned int count)
 {
-	struct iocb *iocb = aio->free_iocbs[--aio->num_free];
-	char *buffer = request->buffer + request->done;
-	long long offset = (long long)(request->offset + request->done);
+	unsigned int ready = aio->num_ready;
+	uint64_t begin_ns = now_ns(), bytes = 0, rate;
+	int taken;
 
-	if (request->op == LANE_READ)
-		io_prep_pread(iocb, aio->bdev->fd, buffer, bytes, offset);
-	else
-		io_prep_pwrite(iocb, aio->bdev->fd, buffer, bytes, offset);
-	iocb->data = request;
-	io_set_eventfd(iocb, aio->event_fd);
-	return iocb;
+	if (!aio->has_tried && aio_context_is_busy(&aio->context))
+		return 0;
+	if (aio->has_tried)
+		aio_context_begin_dropping(&aio->context);
+	taken = execute_together(aio, requests, count);
+	if (aio->has_tried)
+		return taken;
+	aio->has_tried = true;
+	for (; ready < aio->num_ready; ready++)
+		bytes += aio->ready[ready].result > 0 ? (uint64_t)aio->ready[ready].result : 0;
+	rate = bytes_a_second(bytes, begin_ns);
+	if (rate < aio->rate / 2)
+		atomic_store(&aio->end_bytes, find_end_bytes(2 * rate));
+	return taken;
+}
+
+static void note_begin(struct lane_aio *aio)
+{
+	if (atomic_load(&aio->begin_ns) == 0)
+		atomic_store(&aio->begin_ns, now_ns());
+}
+
+/* Near the end there are other ways, which is its thread's business. */
+static bool can_start(const struct lane_aio *aio, const struct lane_request *request)
+{
+	uint64_t end = atomic_load(&aio->end_bytes);
+
+	return can_be_direct(aio, request) && (request->to_end == 0 || request->to_end > (end ? end : MOST_END_BYTES));
+}
+
+static unsigned int aio_start(void *engine, struct lane_request **requests, unsigned int count, int event_fd)
+{
+	struct lane_aio *aio = engine;
+	unsigned int num = 0;
+
+	note_begin(aio);
+	while (num < count && can_start(aio, requests[num]))
+		num++;
+	return num > 0 ? aio_context_start(&aio->context, requests, num, event_fd) : 0;
 }
 
 /* 1: it was; 0: not before what is ready was reaped; -1: it has to be read from the disk. */
@@ -314,16 +328,27 @@ static int read_cached(struct lane_aio *aio, struct lane_request *request)
 	return 1;
 }
 
+/* As many of them as can be done without a blocking call, and make sense together; and how much of each. */
+static unsigned int choose_batch(struct lane_aio *aio, struct lane_request **requests, unsigned int count,
+				 uint64_t *bytes)
+{
+	unsigned int num;
+
+	for (num = 0; num < count && is_asynchronous(aio, requests[num]); num++)
+		/* What is to be had at once is not to hold up what is not. */
+		if (page_cache_has(&aio->cache, requests[num], &bytes[num]) && num > 0)
+			break;
+	return num;
+}
+
 static int aio_submit(void *engine, struct lane_request **requests, unsigned int count)
 {
 	struct lane_aio *aio = engine;
-	struct iocb *batch[LANE_AIO_DEPTH];
-	unsigned int prepared = 0;
-	uint64_t direct;
+	uint64_t direct, bytes[LANE_AIO_DEPTH];
+	unsigned int num;
 	int taken, ret;
 
-	if (count > 0 && aio->begin_ns == 0)
-		aio->begin_ns = now_ns();
+	note_begin(aio);
 	ret = count > 0 ? read_cached(aio, requests[0]) : 0;
 	if (ret >= 0)
 		return ret;
@@ -335,10 +360,8 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 			execute_first(aio, requests[0]);
 			return 1;
 		}
-		if (is_ending(aio, requests[0])) {
-			begin_dropping(aio);
-			return execute_together(aio, requests, count);
-		}
+		if (is_ending(aio, requests[0]))
+			return execute_end(aio, requests, count);
 		if (is_mostly_cached(aio, requests[0], &direct)) {
 			if (aio->num_ready > 0)
 				return 0;
@@ -347,27 +370,17 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 		}
 		want_context(aio);
 	}
-	while (prepared < count && aio->num_free > 0 && is_asynchronous(aio, requests[prepared])) {
-		/* What is to be had at once is not to hold up what is not. */
-		if (page_cache_has(&aio->cache, requests[prepared], &direct) && prepared > 0)
-			break;
-		batch[prepared] = prepare(aio, requests[prepared], direct);
-		prepared++;
-	}
-	if (prepared == 0) {
+	num = choose_batch(aio, requests, count, bytes);
+	if (num == 0) {
 		/* One blocking call, then its completion: the next may find others to overlap with. */
-		if (aio->num_ready > 0 || is_asynchronous(aio, requests[0]))
+		if (aio->num_ready > 0)
 			return 0;
 		execute(aio, requests[0]);
 		return 1;
 	}
-	taken = io_submit(aio->context, (long)prepared, batch);
-	for (unsigned int i = prepared; i > 0 && (taken < 0 || i > (unsigned int)taken); i--)
-		aio->free_iocbs[aio->num_free++] = batch[i - 1];
-	if (taken >= 0) {
-		aio->in_flight += (unsigned int)taken;
+	taken = aio_context_submit(&aio->context, requests, bytes, num, aio->event_fd);
+	if (taken >= 0)
 		return taken;
-	}
 	if (taken == -EAGAIN || taken == -EINTR)
 		return 0;
 	/* The first one cannot be done this way (a file system that takes O_DIRECT and then refuses): the blocking call
@@ -376,19 +389,17 @@ static int aio_submit(void *engine, struct lane_request **requests, unsigned int
 	return 1;
 }
 
-/* While the others still flush, and not when the device is closed: contexts are taken down side by side. */
-static void drop_context(struct lane_aio *aio)
+/* What comes next is another copy. */
+static void begin_anew(struct lane_aio *aio)
 {
-	end_dropping(aio);
-	if (aio->context)
-		io_destroy(aio->context);
-	aio->context = NULL;
+	aio->was_end |= aio_context_begin_dropping(&aio->context);
 	aio->is_used = false;
 	aio->is_flushed = false;
-	aio->begin_ns = 0;
-	aio->moved = 0;
+	aio->has_tried = false;
+	atomic_store(&aio->begin_ns, 0);
 	aio->cached = 0;
-	aio->end_bytes = 0;
+	atomic_store(&aio->end_bytes, 0);
+	aio_context_count_anew(&aio->context);
 }
 
 static void wait_for_event(const struct lane_aio *aio, int timeout_ms)
@@ -401,35 +412,35 @@ static void wait_for_event(const struct lane_aio *aio, int timeout_ms)
 	(void)!read(aio->event_fd, &events, sizeof(events));
 }
 
-/* What the kernel has finished, without waiting. */
 static unsigned int collect(struct lane_aio *aio, struct lane_event *events, unsigned int max)
 {
-	struct io_event done[LANE_AIO_DEPTH];
-	struct timespec at_once = { 0, 0 };
-	unsigned int count = 0;
-	int reaped;
+	unsigned int count = aio_context_collect(&aio->context, events, max);
 
-	if (aio->in_flight == 0)
-		return 0;
-	if (max > LANE_AIO_DEPTH)
-		max = LANE_AIO_DEPTH;
-	reaped = io_getevents(aio->context, 0, (long)max, done, &at_once);
-	for (int i = 0; i < reaped; i++) {
-		struct lane_request *request = done[i].data;
-		int64_t result = (long)done[i].res;
+	for (unsigned int i = 0; i < count; i++) {
+		struct lane_event *event = &events[i];
 
-		aio->in_flight--;
-		aio->free_iocbs[aio->num_free++] = done[i].obj;
 		/* Refused as direct I/O, only not at once. */
-		if (result == -EINVAL || result == -EOPNOTSUPP)
-			result = lane_sync_execute(aio->bdev, request);
+		if (aio_context_is_refusal(event->result))
+			event->result = lane_sync_execute(aio->bdev, event->request);
 		else
-			result = lane_sync_count_done(aio->bdev, request, result);
-		count_moved(aio, request, result);
-		events[count].request = request;
-		events[count++].result = result;
+			event->result = lane_sync_count_done(aio->bdev, event->request, event->result);
 	}
 	return count;
+}
+
+/* On another thread, which must not wait: what was refused is the lane's again. */
+static int aio_collect(void *engine, struct lane_event *events, unsigned int max)
+{
+	struct lane_aio *aio = engine;
+	unsigned int count = aio_context_collect(&aio->context, events, max);
+
+	for (unsigned int i = 0; i < count; i++) {
+		if (!aio_context_is_refusal(events[i].result))
+			continue;
+		events[i].request->is_refused = true;
+		events[i].result = -EAGAIN;
+	}
+	return (int)count;
 }
 
 static int aio_reap(void *engine, struct lane_event *events, unsigned int max, int timeout_ms)
@@ -444,8 +455,8 @@ static int aio_reap(void *engine, struct lane_event *events, unsigned int max, i
 	count += collect(aio, events + count, max - count);
 	if (count > 0 || timeout_ms == 0)
 		return (int)count;
-	if (aio->is_flushed && aio->in_flight == 0)
-		drop_context(aio);
+	if (aio->is_flushed)
+		begin_anew(aio);
 	wait_for_event(aio, timeout_ms);
 	return (int)collect(aio, events, max);
 }
@@ -462,7 +473,7 @@ static void aio_close(void *engine)
 {
 	struct lane_aio *aio = engine;
 
-	drop_context(aio);
+	aio_context_release(&aio->context);
 	close(aio->event_fd);
 	free(aio);
 }
@@ -473,3 +484,18 @@ const struct lane_engine_ops lane_aio_ops = {
 	.wake = aio_wake,
 	.close = aio_close,
 };
+
+static const struct lane_engine_ops start_ops = {
+	.submit = aio_submit,
+	.reap = aio_reap,
+	.wake = aio_wake,
+	.close = aio_close,
+	.start = aio_start,
+	.collect = aio_collect,
+};
+
+const struct lane_engine_ops *lane_aio_find_ops(const struct block_device *bdev)
+{
+	/* Of a failed write to a zone more is asked than another thread could wait for. */
+	return bdev->is_block && !bdev->is_zoned ? &start_ops : &lane_aio_ops;
+}

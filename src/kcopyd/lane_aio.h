@@ -6,13 +6,15 @@
 #ifndef KCOPYD_LANE_AIO_H
 #define KCOPYD_LANE_AIO_H
 
+#include "aio_context.h"
 #include "lane.h"
 
-/* Enough for the deepest queue of a single device; 64 contexts of it fit the usual fs.aio-max-nr of 65536 many times
- * over. */
-#define LANE_AIO_DEPTH 64u
+#define LANE_AIO_DEPTH AIO_CONTEXT_DEPTH
 
 extern const struct lane_engine_ops lane_aio_ops;
+
+/* The same, or, for what may be able to, with start() and collect(). */
+const struct lane_engine_ops *lane_aio_find_ops(const struct block_device *bdev);
 
 /* Borrows @bdev until closed. Without a libaio context (fs.aio-max-nr reached, a kernel without it) it does everything
  * one by one. */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -62,6 +63,30 @@ static uint32_t at_most(uint64_t number, uint32_t most)
 	return number < most ? (uint32_t)number : most;
 }
 
+/*
+ * Is it one of those whose drivers only queue what they are given? Others carry it out at once (ramdisks), or wait for a
+ * socket or another device.
+ */
+static bool takes_at_once(const char *path)
+{
+	static const char *const names[] = { "loop", "nvme", "sd", "vd", "xvd" };
+	char target[4096];
+	ssize_t length = readlink(path, target, sizeof(target) - 1);
+	const char *name;
+
+	if (length < 0)
+		return false;
+	target[length] = '\0';
+	name = strstr(target, "/block/");
+	if (!name)
+		return false;
+	name += strlen("/block/");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
 void queue_read(const char *sysfs, dev_t rdev, unsigned int block, struct queue *queue)
 {
 	char path[4096];
@@ -79,6 +104,7 @@ void queue_read(const char *sysfs, dev_t rdev, unsigned int block, struct queue 
 	queue->max_bytes = at_most(read_attribute(dir, "max_sectors_kb"), UINT32_MAX >> 10) << 10;
 	queue->num_requests = at_most(read_attribute(dir, "nr_requests"), UINT32_MAX);
 	queue->is_rotational = read_attribute(dir, "rotational") == 1;
+	queue->takes_at_once = takes_at_once(path);
 	close(dir);
 }
 
@@ -196,9 +222,25 @@ static unsigned int optimal_pages(const struct block_device *bdev, unsigned int 
 	return pages ? pages : 1;
 }
 
-unsigned int queue_chunk_pages(const struct io_region *dests, unsigned int num_dests, unsigned int num_pages)
+static bool takes_short(const struct block_device *bdev)
 {
-	unsigned int chunk = num_pages / 2 < CHUNK_PAGES ? num_pages / 2 : CHUNK_PAGES;
+	return bdev->is_block && bdev->is_direct && !bdev->is_zoned && bdev->queue.takes_at_once &&
+	       bdev->queue.max_bytes >= QUEUE_SHORT_BYTES;
+}
+
+bool queue_takes_at_once(const struct io_region *from, const struct io_region *dests, unsigned int num_dests)
+{
+	for (unsigned int i = 0; i < num_dests; i++)
+		if (!takes_short(dests[i].bdev))
+			return false;
+	return takes_short(from->bdev);
+}
+
+unsigned int queue_chunk_pages(const struct io_region *dests, unsigned int num_dests, unsigned int num_pages,
+			       bool takes_at_once)
+{
+	unsigned int usual = takes_at_once ? QUEUE_SHORT_BYTES / KCOPYD_PAGE_BYTES : CHUNK_PAGES;
+	unsigned int chunk = num_pages / 2 < usual ? num_pages / 2 : usual;
 	unsigned int most = at_most(num_pages / FEWEST_CHUNKS, (uint32_t)(MOST_OPTIMAL / KCOPYD_PAGE_BYTES));
 	unsigned int common = 1, largest = 1;
 

@@ -20,6 +20,7 @@ struct queue {
 	uint32_t max_bytes;	/* of one request; 0: unknown */
 	unsigned int num_requests;
 	bool is_rotational;
+	bool takes_at_once; /* its driver queues requests, as many as it has numbers for, and never waits with them */
 };
 
 /* Fills @bdev->queue, the first time. Some 30 us. Any thread. */
@@ -36,14 +37,20 @@ void queue_read(const char *sysfs, dev_t rdev, unsigned int block, struct queue 
 bool queue_shares_spindle(const struct block_device *a, const struct block_device *b);
 bool queue_shares_spindle_sysfs(const char *sysfs, const struct block_device *a, const struct block_device *b);
 
-/* What follows is of destinations that were asked. */
+/* What follows is of devices that were asked. */
+
+/* Do all of them take requests of QUEUE_SHORT_BYTES without anybody having to wait for them? */
+bool queue_takes_at_once(const struct io_region *from, const struct io_region *dests, unsigned int num_dests);
+#define QUEUE_SHORT_BYTES (512u << 10)
 
 /*
- * A chunk, in pages: 1 MiB, or half of the reserve; and a multiple of the destinations' optimal I/O sizes, so that a
+ * A chunk, in pages: 1 MiB, or QUEUE_SHORT_BYTES if all @takes_at_once (devices are faster with more and shorter ones,
+ * as long as nobody has to be woken for them), or half of the reserve; and a multiple of the destinations' optimal I/O sizes, so that a
  * RAID writes full stripes and reads nothing for them. A size of which the reserve does not hold four is passed over; if
  * that is only so of their least common multiple, the largest one counts.
  */
-unsigned int queue_chunk_pages(const struct io_region *dests, unsigned int num_dests, unsigned int num_pages);
+unsigned int queue_chunk_pages(const struct io_region *dests, unsigned int num_dests, unsigned int num_pages,
+			       bool takes_at_once);
 
 /*
  * How long, in sectors, the first of such chunks is to be, a whole one at the most: then those that follow begin at

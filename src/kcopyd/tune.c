@@ -20,6 +20,8 @@
 #define ROTATING_RATE ((uint64_t)200 << 20)
 /* A MiB in 2.5 ms: more than comes from the surface of any disk. */
 #define FIRST_READ_RATE ((uint64_t)400 << 20)
+/* The first chunk in some milliseconds: no long way to go. */
+#define NEAR_RATE ((uint64_t)100 << 20)
 
 void tune_init(struct tune *tune, unsigned int num_pages, uint64_t (*now_ns)(void))
 {
@@ -53,8 +55,23 @@ void tune_need(struct tune *tune, unsigned int pages)
 {
 	if (pages > tune->num_pages)
 		pages = tune->num_pages;
+	if (pages > tune->needed)
+		tune->needed = pages;
 	if (pages > tune->fewest)
 		tune->fewest = pages;
+}
+
+static bool has_begun(const struct tune *tune)
+{
+	return tune->state != TUNE_BEFORE || tune->bytes > 0 || tune->since_ns > 0;
+}
+
+void tune_may_begin_with_least(struct tune *tune)
+{
+	if (tune->read > 0 || (has_begun(tune) && tune->state != TUNE_FIRST_TURN))
+		return;
+	tune->is_near = true;
+	tune->since_ns = tune->now_ns();
 }
 
 void tune_may_alternate(struct tune *tune)
@@ -62,7 +79,7 @@ void tune_may_alternate(struct tune *tune)
 	if (tune->may_alternate)
 		return;
 	tune->may_alternate = true;
-	if (tune->state == TUNE_BEFORE && tune->bytes == 0 && tune->since_ns == 0)
+	if (!has_begun(tune))
 		enter(tune, TUNE_FIRST_TURN, (struct tune_shape){ .pages = TUNE_FEW_PAGES, .alternates = true });
 }
 
@@ -199,11 +216,20 @@ static uint64_t find_rate(const struct tune *tune, uint64_t bytes, uint64_t now_
 	return (uint64_t)((double)bytes * NS_PER_S / (double)(ns ? ns : 1));
 }
 
-/* From its surface no disk reads its first chunk so fast: why finish the turn? If it came from a cache, turns are tried later. */
+/*
+ * From its surface no disk reads its first chunk so fast: why finish the turn? If it came from a cache, turns are tried
+ * later, as more pages are.
+ */
 static void look_at_first_read(struct tune *tune)
 {
+	uint64_t rate = find_rate(tune, tune->read, tune->now_ns());
+
 	tune->has_seen_read = true;
-	if (find_rate(tune, tune->read, tune->now_ns()) > FIRST_READ_RATE)
+	if (tune->is_near && rate > NEAR_RATE && tune->fewest == TUNE_FEW_PAGES) {
+		tune->fewest = tune->needed > TUNE_LEAST_PAGES ? tune->needed : TUNE_LEAST_PAGES;
+		tune->kept.pages = tune->fewest;
+	}
+	if (tune->state != TUNE_FIRST_TURN || rate > FIRST_READ_RATE)
 		enter(tune, TUNE_BEFORE, tune->kept);
 }
 
@@ -211,7 +237,7 @@ static void look(struct tune *tune)
 {
 	uint64_t in_use = (uint64_t)tune->shape.pages * KCOPYD_PAGE_BYTES, now_ns, rate;
 
-	if (tune->state == TUNE_FIRST_TURN && tune->read > 0 && !tune->has_seen_read) {
+	if ((tune->state == TUNE_FIRST_TURN || tune->is_near) && tune->read > 0 && !tune->has_seen_read) {
 		look_at_first_read(tune);
 		return;
 	}

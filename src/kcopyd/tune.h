@@ -18,6 +18,8 @@
 
 /* Pages, to begin with: 8 MiB. A smaller reserve is used as a whole, and not tuned. */
 #define TUNE_FEW_PAGES 2048u
+/* 6 MiB, where no thread has to be woken for a request: that many cover what is not waited for. */
+#define TUNE_LEAST_PAGES 1536u
 
 struct tune_shape {
 	unsigned int pages; /* in use at the most */
@@ -31,9 +33,11 @@ struct tune {
 	uint64_t (*now_ns)(void); /* monotonic */
 	unsigned int num_pages;	  /* the reserve */
 	unsigned int fewest;	  /* in use */
+	unsigned int needed;	  /* by a job */
 	bool may_alternate;
 	bool is_unwanted;
-	bool has_seen_read; /* the first one, in the first turn */
+	bool is_near;	    /* nothing is between the devices and the client's thread */
+	bool has_seen_read; /* the first one, if it was to tell something */
 	uint64_t read;	    /* bytes */
 
 	struct tune_shape shape; /* to be used now */
@@ -63,13 +67,19 @@ void tune_need(struct tune *tune, unsigned int pages);
  */
 void tune_may_alternate(struct tune *tune);
 
+/*
+ * There is a job whose devices and the client's thread have nothing between them; before it starts. If its first read is quick, too,
+ * the least will do.
+ */
+void tune_may_begin_with_least(struct tune *tune);
+
 /* So many bytes went through: their pages were taken, and are free again. */
 static inline void tune_count(struct tune *tune, uint64_t bytes)
 {
 	tune->bytes += bytes;
 }
 
-/* So many bytes were read. The first of them may be enough to tell that nothing rotates. */
+/* So many bytes were read. The first of them may be enough to tell that nothing rotates, and that nothing is far. */
 static inline void tune_count_read(struct tune *tune, uint64_t bytes)
 {
 	tune->read += bytes;

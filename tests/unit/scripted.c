@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static _Atomic uint64_t clock_ticks;
 
@@ -228,7 +229,7 @@ static int64_t perform(struct script *script, struct lane_request *request)
 
 /* -- the engine ---------------------------------------------------------------------------------- */
 
-static void start(struct script *script, struct lane_request *request)
+static void start(struct script *script, struct lane_request *request, int event_fd)
 {
 	unsigned int i, writes = 0;
 
@@ -243,6 +244,7 @@ static void start(struct script *script, struct lane_request *request)
 		memset(request->buffer + request->done, SCRIPT_POISON, attempt_bytes(request));
 	script->is_held[script->num_in_flight] = find_rule(script, request, SCRIPT_HOLD, SCRIPT_HOLD) != NULL;
 	script->num_held += script->is_held[script->num_in_flight];
+	script->event_fds[script->num_in_flight] = event_fd;
 	script->in_flight[script->num_in_flight++] = request;
 	record(script, request, false, 0);
 	for (i = 0; i < script->num_in_flight; i++)
@@ -275,7 +277,9 @@ static int script_submit(void *engine, struct lane_request **requests, unsigned 
 		if (script->max_batch && count > script->max_batch)
 			count = script->max_batch;
 		for (i = 0; i < count; i++)
-			start(script, requests[i]);
+			start(script, requests[i], -1);
+		for (i = 0; i < count; i++)
+			script->num_by_thread += requests[i]->op == LANE_READ || requests[i]->op == LANE_WRITE;
 		ret = (int)count;
 	}
 	pthread_cond_broadcast(&script->changed);
@@ -283,18 +287,25 @@ static int script_submit(void *engine, struct lane_request **requests, unsigned 
 	return ret;
 }
 
-/* Which attempt is done next; -1: none can be. */
-static int choose(struct script *script)
+static bool is_loose(const struct script *script, unsigned int at, bool has_to_be_waited_for)
 {
-	unsigned int i, loose = script->num_in_flight - script->num_held, n;
+	return !script->is_held[at] && (!has_to_be_waited_for || script->event_fds[at] < 0);
+}
 
+/* Which attempt is done next; -1: none can be. Nobody is woken by those that were started, as by an eventfd of others. */
+static int choose(struct script *script, bool is_waiting)
+{
+	unsigned int i, loose = 0, n;
+
+	for (i = 0; i < script->num_in_flight; i++)
+		loose += is_loose(script, i, is_waiting);
 	if (!loose)
 		return -1;
 	n = script->order == SCRIPT_IN_ORDER  ? 0
 	    : script->order == SCRIPT_REVERSE ? loose - 1
 					      : (unsigned int)(script_random(&script->seed) % loose);
 	for (i = 0; i < script->num_in_flight; i++)
-		if (!script->is_held[i] && !n--)
+		if (is_loose(script, i, is_waiting) && !n--)
 			return (int)i;
 	return -1;
 }
@@ -304,12 +315,16 @@ static struct lane_event take(struct script *script, unsigned int at)
 	struct lane_event event = { .request = script->in_flight[at] };
 	unsigned int i;
 
-	event.result = perform(script, event.request);
+	if (script->event_fds[at] >= 0 && script->waits && ++script->num_started % script->waits == 0)
+		event.result = -EAGAIN;
+	else
+		event.result = perform(script, event.request);
 	record(script, event.request, true, event.result);
 	script->num_in_flight--;
 	for (i = at; i < script->num_in_flight; i++) {
 		script->in_flight[i] = script->in_flight[i + 1];
 		script->is_held[i] = script->is_held[i + 1];
+		script->event_fds[i] = script->event_fds[i + 1];
 	}
 	return event;
 }
@@ -334,13 +349,15 @@ static int script_reap(void *engine, struct lane_event *events, unsigned int max
 {
 	struct script *script = engine;
 	unsigned int count = 0;
+	bool is_waiting = false;
 	int at;
 
 	pthread_mutex_lock(&script->lock);
 	for (;;) {
 		/* Another order needs others to choose from: one at a time, so that more come in between. */
-		while (count < (script->order == SCRIPT_IN_ORDER ? max : 1) && (at = choose(script)) >= 0)
+		while (count < (script->order == SCRIPT_IN_ORDER ? max : 1) && (at = choose(script, is_waiting)) >= 0)
 			events[count++] = take(script, (unsigned int)at);
+		is_waiting = true;
 		if (count || script->is_woken || !timeout_ms)
 			break;
 		if (wait_changed(script, timeout_ms) == ETIMEDOUT)
@@ -374,11 +391,74 @@ static void script_close(void *engine)
 	pthread_mutex_unlock(&script->lock);
 }
 
+static void tell(const struct script *script, unsigned int at)
+{
+	uint64_t one = 1;
+	ssize_t ret;
+
+	if (script->event_fds[at] < 0 || script->is_held[at])
+		return;
+	ret = write(script->event_fds[at], &one, sizeof(one));
+	assert(ret == sizeof(one));
+	(void)ret;
+}
+
+/* What submit() is to refuse or to hang in. */
+static bool is_for_thread(const struct script *script, const struct lane_request *request)
+{
+	unsigned int i;
+
+	for (i = 0; i < script->num_rules; i++)
+		if ((script->rules[i].what == SCRIPT_REFUSE || script->rules[i].what == SCRIPT_HANG) &&
+		    does_match(&script->rules[i], request))
+			return true;
+	return false;
+}
+
+static unsigned int script_start(void *engine, struct lane_request **requests, unsigned int count, int event_fd)
+{
+	struct script *script = engine;
+	unsigned int i;
+
+	pthread_mutex_lock(&script->lock);
+	assert(script->num_in_flight + count <= script->depth && !script->is_closed);
+	for (i = 0; script->is_startable && i < count; i++) {
+		if ((requests[i]->op != LANE_READ && requests[i]->op != LANE_WRITE) ||
+		    is_for_thread(script, requests[i]) || (script->max_batch && i == script->max_batch))
+			break;
+		start(script, requests[i], event_fd);
+		tell(script, script->num_in_flight - 1);
+	}
+	if (!script->is_startable)
+		i = 0;
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+	return i;
+}
+
+static int script_collect(void *engine, struct lane_event *events, unsigned int max)
+{
+	struct script *script = engine;
+	unsigned int count = 0, i;
+	int at;
+
+	pthread_mutex_lock(&script->lock);
+	while (count < (script->order == SCRIPT_IN_ORDER ? max : 1) && (at = choose(script, false)) >= 0)
+		events[count++] = take(script, (unsigned int)at);
+	for (i = 0; i < script->num_in_flight; i++)
+		tell(script, i);
+	pthread_cond_broadcast(&script->changed);
+	pthread_mutex_unlock(&script->lock);
+	return (int)count;
+}
+
 const struct lane_engine_ops script_ops = {
 	.submit = script_submit,
 	.reap = script_reap,
 	.wake = script_wake,
 	.close = script_close,
+	.start = script_start,
+	.collect = script_collect,
 };
 
 /* -- for the test -------------------------------------------------------------------------------- */
@@ -396,6 +476,7 @@ struct script *script_create(uint64_t bytes, unsigned int logical_block)
 	script->read_end = bytes;
 	script->logical_block = logical_block;
 	script->depth = SCRIPT_MAX_DEPTH;
+	script->is_startable = SCRIPT_IS_STARTABLE;
 	pthread_mutex_init(&script->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -493,6 +574,8 @@ void script_let_go(struct script *script)
 	memset(script->is_held, 0, sizeof(script->is_held));
 	script->num_held = 0;
 	script->num_hanging = 0;
+	for (i = 0; i < script->num_in_flight; i++)
+		tell(script, i);
 	pthread_cond_broadcast(&script->changed);
 	pthread_mutex_unlock(&script->lock);
 }
@@ -506,6 +589,7 @@ void script_let_go_last(struct script *script)
 		if (script->is_held[i]) {
 			script->is_held[i] = false;
 			script->num_held--;
+			tell(script, i);
 			break;
 		}
 	}

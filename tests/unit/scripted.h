@@ -14,6 +14,11 @@
 #include "device.h"
 #include "lane.h"
 
+/* What a new disk's is_startable is. */
+#ifndef SCRIPT_IS_STARTABLE
+#define SCRIPT_IS_STARTABLE false
+#endif
+
 #define SCRIPT_ANY (-1)	     /* every operation */
 #define SCRIPT_POISON '\xdb' /* what a buffer holds that was not read into */
 #define SCRIPT_BLANK '\xee'  /* what a new disk holds */
@@ -60,6 +65,8 @@ struct script {
 	unsigned int depth;
 	bool has_known_zeros; /* zeroing tells how far there were zeros already, and leaves them alone */
 	bool writes_zeros;    /* zeroing is writing, as the first try tells */
+	bool is_startable;    /* reads and writes can be started without the lane's thread */
+	unsigned int waits;   /* every so-manieth of those would have to wait; 0: none */
 
 	pthread_mutex_t lock; /* guards what follows, and data while requests are in flight */
 	pthread_cond_t changed;
@@ -70,6 +77,9 @@ struct script {
 	unsigned int max_batch; /* what submit() takes at once; 0: all */
 	struct lane_request *in_flight[SCRIPT_MAX_DEPTH];
 	bool is_held[SCRIPT_MAX_DEPTH];
+	int event_fds[SCRIPT_MAX_DEPTH]; /* of those that were started; -1: of the others */
+	unsigned int num_started;	 /* ever, if some would have to wait */
+	unsigned int num_by_thread;	 /* reads and writes that were submitted by a lane's thread, ever */
 	unsigned int num_in_flight, num_held;
 	unsigned int most_in_flight, most_writes;
 	unsigned int num_hanging; /* submit() hangs */

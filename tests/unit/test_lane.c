@@ -81,7 +81,7 @@ static void submit(struct lane *lane, struct ask *asks, unsigned int count)
 	list_init(&list);
 	for (i = 0; i < count; i++)
 		list_add_tail(&asks[i].request.node, &list);
-	lane_submit(lane, &list);
+	lane_submit(lane, &list, NULL);
 	assert_true(list_is_empty(&list));
 }
 

@@ -111,9 +111,47 @@ static void a_queue_is_as_the_kernel_tells(void **state)
 	assert_int_equal(queue.num_requests, 0);
 }
 
+/* Which drivers only queue what they get. */
+static void who_takes_requests_at_once_is_known_by_its_driver(void **state)
+{
+	static const struct {
+		const char *target;
+		bool takes_at_once;
+	} cases[] = {
+		{ "../../devices/virtual/block/loop0", true },
+		{ "../../devices/pci0000:00/0000:00:04.0/nvme/nvme0/nvme0n1/block/nvme0n1", true },
+		{ "../../devices/pci0000:00/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1", true },
+		{ "../../devices/virtual/block/dm-0", false },
+		{ "../../devices/virtual/block/zram0", false },
+		{ "../../devices/virtual/block/ram0", false },
+		{ "../../devices/virtual/block/nbd0", false },
+		{ "../../devices/virtual/block/md0", false },
+	};
+	char link[PATH_MAX], path[PATH_MAX];
+	struct queue queue;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *slash;
+
+		assert_true(snprintf(path, sizeof(path), "%s/dev/block/%s/queue", root, cases[i].target) < PATH_MAX);
+		assert_true(snprintf(link, sizeof(link), "%s/dev/block/250:%zu", root, i) < PATH_MAX);
+		assert_true(mkdir(root, 0700) == 0 || errno == EEXIST);
+		for (slash = path + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
+			*slash = '\0';
+			assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+			*slash = '/';
+		}
+		assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+		assert_return_code(symlink(cases[i].target, link), errno);
+		queue_read(root, makedev(250, (unsigned int)i), 512, &queue);
+		assert_int_equal(queue.takes_at_once, cases[i].takes_at_once);
+	}
+}
+
 static void of_an_unknown_device_nothing_is_known(void **state)
 {
-	struct queue queue = { 1, 1, 1, true };
+	struct queue queue = { 1, 1, 1, true, true };
 
 	(void)state;
 	queue_read(root, makedev(0, 42), 512, &queue); /* a file system without a device */
@@ -269,6 +307,32 @@ static void files_of_a_file_system_share_what_that_is_on(void **state)
 	device_destroy(files[1]);
 }
 
+static void all_must_take_requests_at_once(void **state)
+{
+	struct io_region regions[3] = { 0 };
+
+	(void)state;
+	for (unsigned int i = 0; i < 3; i++) {
+		regions[i].bdev = make_device();
+		regions[i].bdev->is_block = true;
+		regions[i].bdev->is_direct = true;
+		regions[i].bdev->queue.takes_at_once = true;
+		regions[i].bdev->queue.max_bytes = QUEUE_SHORT_BYTES;
+	}
+	assert_true(queue_takes_at_once(&regions[0], &regions[1], 2));
+	regions[0].bdev->queue.takes_at_once = false;
+	assert_false(queue_takes_at_once(&regions[0], &regions[1], 2));
+	regions[0].bdev->queue.takes_at_once = true;
+	regions[2].bdev->queue.max_bytes = QUEUE_SHORT_BYTES - 1;
+	assert_false(queue_takes_at_once(&regions[0], &regions[1], 2));
+	regions[2].bdev->queue.max_bytes = QUEUE_SHORT_BYTES;
+	regions[1].bdev->is_zoned = true;
+	assert_false(queue_takes_at_once(&regions[0], &regions[1], 2));
+	assert_int_equal(queue_chunk_pages(&regions[1], 2, 4096, true), QUEUE_SHORT_BYTES / KCOPYD_PAGE_BYTES);
+	for (unsigned int i = 0; i < 3; i++)
+		device_destroy(regions[i].bdev);
+}
+
 /* -- chunks -------------------------------------------------------------------------------------- */
 
 /* A chunk for destinations with these optimal I/O sizes, which end with 1. */
@@ -281,7 +345,7 @@ static unsigned int chunk_pages(unsigned int num_pages, const uint32_t *optimal)
 		dests[num_dests].bdev = make_device();
 		dests[num_dests++].bdev->queue.optimal_bytes = *optimal;
 	}
-	pages = queue_chunk_pages(dests, num_dests, num_pages);
+	pages = queue_chunk_pages(dests, num_dests, num_pages, false);
 	while (num_dests)
 		device_destroy(dests[--num_dests].bdev);
 	return pages;
@@ -445,6 +509,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test_below_root(a_queue_is_as_the_kernel_tells),
+		test_below_root(who_takes_requests_at_once_is_known_by_its_driver),
+		cmocka_unit_test(all_must_take_requests_at_once),
 		test_below_root(of_an_unknown_device_nothing_is_known),
 		test_below_root(an_optimal_size_is_believed_if_it_can_be_a_stripe),
 		test_below_root(a_file_has_the_queue_of_its_file_system),

@@ -336,6 +336,8 @@ static void random_jobs_agree_with_a_model(void **state)
 		m->disks[i] = script_open(SECTORS * SECTOR, SECTOR, false, 1 + below(m, 16));
 		if (below(m, 2))
 			script_make_file(m->disks[i], below(m, 2) ? SECTOR : 8 * SECTOR);
+		m->disks[i]->is_startable |= below(m, 2) > 0;
+		m->disks[i]->waits = below(m, 2) * 7;
 		m->before[i] = malloc(SECTORS * SECTOR);
 	}
 	for (round = 0; round < JOBS / AT_ONCE; round++)

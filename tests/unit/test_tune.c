@@ -247,6 +247,59 @@ static void only_what_can_have_a_head_is_read_and_written_in_turns(void **state)
 	assert_false(stick.tune.kept.alternates);
 }
 
+/* Where nothing is in between, a first read that takes some milliseconds at the most. */
+static void what_is_near_is_content_with_less(void **state)
+{
+	struct model near = { .changes = 0 }, distant = { .changes = 0 }, head = { .changes = 0 },
+		     late = { .changes = 0 };
+
+	(void)state;
+	begin(&near, 4096, same);
+	tune_may_begin_with_least(&near.tune);
+	assert_int_equal(near.tune.shape.pages, FEW);
+	clock_ns += 4 * S / 1000;
+	tune_count_read(&near.tune, MIB / 2);
+	assert_true(tune_look(&near.tune));
+	assert_int_equal(near.tune.shape.pages, TUNE_LEAST_PAGES);
+	copy(&near, 16384 * MIB);
+	assert_int_equal(near.tune.kept.pages, TUNE_LEAST_PAGES);
+	near.rate = far;
+	copy(&near, 16384 * MIB);
+	assert_int_equal(near.tune.kept.pages, 4096);
+	/* Its first read is not quick. */
+	begin(&distant, 4096, same);
+	tune_may_begin_with_least(&distant.tune);
+	clock_ns += 20 * S / 1000;
+	tune_count_read(&distant.tune, MIB / 2);
+	tune_look(&distant.tune);
+	assert_int_equal(distant.tune.shape.pages, FEW);
+	/* It may have a head. */
+	begin(&head, 4096, one_head);
+	tune_may_alternate(&head.tune);
+	tune_may_begin_with_least(&head.tune);
+	clock_ns += 3 * S / 1000;
+	tune_count_read(&head.tune, MIB / 2);
+	assert_false(tune_look(&head.tune));
+	assert_true(head.tune.shape.alternates);
+	copy(&head, 1024 * MIB);
+	assert_true(head.tune.kept.alternates);
+	/* It needs more than that. */
+	begin(&near, 4096, same);
+	tune_may_begin_with_least(&near.tune);
+	tune_need(&near.tune, 1792);
+	clock_ns += 4 * S / 1000;
+	tune_count_read(&near.tune, MIB / 2);
+	tune_look(&near.tune);
+	assert_int_equal(near.tune.shape.pages, 1792);
+	/* Something is copied already. */
+	begin(&late, 4096, same);
+	copy(&late, 64 * MIB);
+	tune_may_begin_with_least(&late.tune);
+	tune_count_read(&late.tune, 64 * MIB);
+	copy(&late, 1024 * MIB);
+	assert_int_equal(late.tune.kept.pages, FEW);
+}
+
 static void never_fewer_than_a_job_needs_are_used(void **state)
 {
 	struct model model = { 0 };
@@ -293,6 +346,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_becomes_another_is_found_again),
 		cmocka_unit_test(a_disk_that_moves_its_head_is_read_and_written_in_turns),
 		cmocka_unit_test(only_what_can_have_a_head_is_read_and_written_in_turns),
+		cmocka_unit_test(what_is_near_is_content_with_less),
 		cmocka_unit_test(never_fewer_than_a_job_needs_are_used),
 		cmocka_unit_test(switched_off_it_uses_all),
 	};
