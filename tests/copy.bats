@@ -660,3 +660,51 @@ cached() {
 	[[ $(dd if=copy bs=1 skip=1500000 count=7 status=none) == changed ]]
 	assert_same source 0 copy 0 3000000
 }
+
+# Two loop devices of 128 MiB, $source and $target, over direct I/O.
+loop_pair() {
+	random_file source-image $((128 << 20))
+	truncate -s $((128 << 20)) target-image
+	source=$(loop_new "$scratch/source-image" --direct-io=on) || return
+	target=$(loop_new "$scratch/target-image" --direct-io=on) || return
+	[[ $(cat /sys/block/"${source#/dev/}"/loop/dio) == 1 ]] || skip_because 'this file system has no direct I/O'
+}
+
+@test "what a device takes at once is given to it without a thread of its own" {
+	need_loop
+	need_tool strace
+	need_plain_build
+	strace -o /dev/null true 2>/dev/null || skip_because 'nothing may be traced here'
+	local source target
+	loop_pair
+	strace -f -e trace=io_submit -o trace "$KCOPY" -q "$source" "$target"
+	cmp source-image target-image
+	# The last 96 MiB may be done in another way.
+	(($(grep -c RWF_NOWAIT trace) >= 40))
+	(($(grep RWF_NOWAIT trace | cut -d ' ' -f 1 | sort -u | wc -l) == 1))
+	# With a timeout for those that hang, each has its thread.
+	strace -f -e trace=io_submit -o trace "$KCOPY" -q --force --stall-timeout=60 "$source" "$target"
+	! grep -q RWF_NOWAIT trace
+}
+
+@test "what cannot be had at once is waited for by the device's thread" {
+	need_loop
+	need_tool strace
+	need_plain_build
+	strace -o /dev/null true 2>/dev/null || skip_because 'nothing may be traced here'
+	local source target queue
+	loop_pair
+	# So few numbers for requests that the kernel says EAGAIN of some, and then of all requests that it does not know NOWAIT.
+	queue=/sys/block/${target#/dev/}/queue
+	echo mq-deadline >"$queue/scheduler" && echo 4 >"$queue/nr_requests"
+	strace -f -e trace=io_submit,io_getevents -o trace "$KCOPY" -q "$source" "$target"
+	cmp source-image target-image
+	grep -q RWF_NOWAIT trace
+	grep 'res=-EAGAIN\|res=-11' trace >waited || true
+	fill_bytes target-image 0 $((128 << 20)) 125
+	strace -f -e trace=io_submit -e inject=io_submit:error=EOPNOTSUPP:when=4+ -o trace "$KCOPY" -q --force "$source" "$target"
+	cmp source-image target-image
+	fill_bytes target-image 0 $((128 << 20)) 125
+	strace -f -e trace=io_submit -e inject=io_submit:error=EAGAIN:when=3+7 -o trace "$KCOPY" -q --force "$source" "$target"
+	cmp source-image target-image
+}
