@@ -90,7 +90,7 @@ int kcopyd_device_fd(const struct block_device *bdev);
 /*
  * For how many milliseconds the device has had requests, of whatever client, and has completed nothing: it does not
  * answer, or has a long flush to do. 0: it has none, or goes on. @op, or NULL: what it is waited for, if that is not 0; a
- * flush first. From any thread.
+ * flush first. A client's thread that is held up in a callback may look like that. From any thread.
  */
 unsigned int kcopyd_device_stalled_ms(const struct block_device *bdev, enum kcopyd_op *op);
 
@@ -119,8 +119,9 @@ void kcopyd_device_fail(struct block_device *bdev);
 
 /*
  * The kernel gets requests of so many bytes for the device at a time at the most, or one request: no more of a reserve
- * than that can be lost if the device is abandoned. Flushes and zeroing do not count. From any thread, at best before
- * the first job.
+ * than that can be lost if the device is abandoned. Flushes and zeroing do not count. And it gets them from the device's own
+ * thread only: without a limit, a client's thread gives them to some devices itself, whose drivers never wait with that; if
+ * one did, that client would do nothing else meanwhile. From any thread, at best before the first job.
  */
 void kcopyd_device_limit(struct block_device *bdev, uint64_t bytes);
 
@@ -156,9 +157,9 @@ struct kcopyd_client;
 
 /*
  * Sets @num_pages pages of 4 KiB aside: all the data memory this client ever uses. How much of it is in use at a time,
- * 8 MiB to begin with, the client finds out while it copies. More than 16 MiB are populated here, of less 2 to 4 MiB, and the rest
+ * 6 or 8 MiB to begin with, the client finds out while it copies. More than 16 MiB are populated here, of less 2 to 4 MiB, and the rest
  * before it is used; what the machine cannot give then the client goes on without. Fails here or never: -EINVAL for 0 pages,
- * -ENOMEM if they cannot be had, -EAGAIN if no thread can.
+ * -ENOMEM if they cannot be had, -EAGAIN if no thread can, -EMFILE or -ENFILE if no descriptor can.
  */
 int kcopyd_client_create(unsigned int num_pages, struct kcopyd_client **result);
 
