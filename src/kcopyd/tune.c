@@ -15,6 +15,8 @@
 /* So much more needs no second look. */
 #define LARGE_GAIN 150u
 #define FIRST_HOLD_NS (5 * NS_PER_S)
+/* What is near and fast has little to gain by more, and a trial costs 1 % of the first second. */
+#define NEAR_HOLD_NS NS_PER_S
 #define LONGEST_HOLD_NS (60 * NS_PER_S)
 /* Bytes a second. One that moves a head between reading and writing copies less than that. */
 #define ROTATING_RATE ((uint64_t)200 << 20)
@@ -163,12 +165,27 @@ static void decide(struct tune *tune, uint64_t after)
 	begin_trial(tune);
 }
 
+static bool is_content(const struct tune *tune, uint64_t rate)
+{
+	return tune->is_near && !tune->has_waited && tune->kept.pages == tune->fewest && rate > FIRST_READ_RATE;
+}
+
+static void hold_once(struct tune *tune)
+{
+	tune->has_waited = true;
+	tune->hold_ns = NEAR_HOLD_NS;
+	hold(tune);
+}
+
 static void end_window(struct tune *tune, uint64_t rate)
 {
 	switch (tune->state) {
 	case TUNE_BEFORE:
 		tune->before = rate;
-		begin_trial(tune);
+		if (is_content(tune, rate))
+			hold_once(tune);
+		else
+			begin_trial(tune);
 		break;
 	case TUNE_TRIAL:
 		tune->trial = rate;
@@ -257,6 +274,8 @@ static void look(struct tune *tune)
 		if (now_ns - tune->since_ns < tune->hold_ns)
 			return;
 		tune->hold_ns = tune->hold_ns * 2 < LONGEST_HOLD_NS ? tune->hold_ns * 2 : LONGEST_HOLD_NS;
+		if (tune->hold_ns < FIRST_HOLD_NS)
+			tune->hold_ns = FIRST_HOLD_NS;
 		enter(tune, TUNE_BEFORE, tune->kept);
 		return;
 	}

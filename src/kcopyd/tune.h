@@ -38,6 +38,7 @@ struct tune {
 	bool is_unwanted;
 	bool is_near;	    /* nothing is between the devices and the client's thread */
 	bool has_seen_read; /* the first one, if it was to tell something */
+	bool has_waited;    /* before the first trial, which promised little */
 	uint64_t read;	    /* bytes */
 
 	struct tune_shape shape; /* to be used now */

@@ -261,6 +261,11 @@ static void what_is_near_is_content_with_less(void **state)
 	tune_count_read(&near.tune, MIB / 2);
 	assert_true(tune_look(&near.tune));
 	assert_int_equal(near.tune.shape.pages, TUNE_LEAST_PAGES);
+	near.changes = 0;
+	copy(&near, 1024 * MIB);
+	assert_int_equal(near.changes, 0); /* it is content */
+	copy(&near, 1024 * MIB);
+	assert_true(near.changes > 0); /* for a second */
 	copy(&near, 16384 * MIB);
 	assert_int_equal(near.tune.kept.pages, TUNE_LEAST_PAGES);
 	near.rate = far;
