@@ -19,7 +19,10 @@
 /* Whoever takes longer for a transfer needs many requests to the end, or has time enough. */
 #define QUICK_BYTES_A_SECOND ((uint64_t)100 << 20)
 #define QUICK_NS 1000000u
-/* Enough to keep such a device busy. Less of reads: what could be read is not to wait for what cannot. */
+/*
+ * Enough to keep such a device busy. Less of reads, and only of devices that take them at once: what could be read is not to
+ * wait for what cannot, of a source that hangs.
+ */
 #define WRITE_TOGETHER_BYTES ((uint64_t)4 << 20)
 #define READ_TOGETHER_BYTES ((uint64_t)2 << 20)
 /* Taking a context down takes that long, at 100 ticks a second; so much before the end it is begun. */
@@ -205,13 +208,21 @@ static void execute_first(struct lane_aio *aio, struct lane_request *request)
 	aio->is_quick = now_ns() - begin_ns <= QUICK_NS + bytes * 1000 / (QUICK_BYTES_A_SECOND / 1000000);
 }
 
+/* As far as that was asked; for a short copy it is not. */
+static bool takes_at_once(const struct block_device *bdev)
+{
+	return bdev->is_block && atomic_load(&bdev->has_queue) && bdev->queue.takes_at_once;
+}
+
 /* How many of them, from the first on, one call can do. */
 static unsigned int count_together(const struct lane_aio *aio, struct lane_request **requests, unsigned int count)
 {
 	uint64_t end = requests[0]->offset + requests[0]->done, bytes = 0;
-	uint64_t most = requests[0]->op == LANE_WRITE ? WRITE_TOGETHER_BYTES : READ_TOGETHER_BYTES;
+	uint64_t most = WRITE_TOGETHER_BYTES;
 	unsigned int num;
 
+	if (requests[0]->op == LANE_READ)
+		most = takes_at_once(aio->bdev) ? READ_TOGETHER_BYTES : 0;
 	for (num = 0; num < count; num++) {
 		const struct lane_request *request = requests[num];
 
