@@ -150,22 +150,26 @@ nbd_file() {
 	poll 10 test -s "$file.nbdfuse-pid"
 }
 
-# bad_read_file NAME IMAGE START,BYTES...: a read-only file NAME with IMAGE's content, but for the given
-# ranges of bytes: reading any of them is EIO. IMAGE's length is a multiple of 512, and so are the ranges.
+# bad_read_file NAME IMAGE START,BYTES... [-- NBDKIT-ARGUMENT...]: a read-only file NAME with IMAGE's content, but for the
+# given ranges of bytes: reading any of them is EIO. IMAGE's length is a multiple of 512, and so are the ranges.
 bad_read_file() {
-	local file=$1 image=$2 range at=0 bytes
+	local file=$1 image=$2 range at=0 bytes ranges=()
 	shift 2
+	while (($#)) && [[ $1 != -- ]]; do
+		ranges+=("$1")
+		shift
+	done
 	bytes=$(stat -c %s "$image") || return
 	{
 		echo '0x0 + 1'
-		for range; do
+		for range in "${ranges[@]}"; do
 			((at == ${range%,*})) || printf '0x%x 0x%x +\n' "$at" $((${range%,*} - at))
 			printf '0x%x 0x%x -\n' "${range%,*}" "${range#*,}"
 			at=$((${range%,*} + ${range#*,}))
 		done
 		((at == bytes)) || printf '0x%x 0x%x +\n' "$at" $((bytes - at))
 	} >"$file.map"
-	nbd_file "$file" --filter=ddrescue file "$image" ddrescue-mapfile="$file.map"
+	nbd_file "$file" --filter=ddrescue file "$image" ddrescue-mapfile="$file.map" "${@:2}"
 }
 
 # bad_read_new NAME IMAGE START,BYTES... [-- LOSETUP-ARGUMENT...]: the same as a loop device.

@@ -423,6 +423,20 @@ bad_source() {
 	done
 }
 
+@test "bad sectors on both sides of a chunk's end are one line, even if it takes time to find them" {
+	need_root
+	need_nbd
+	random_file image $((16 * 4096))
+	# Sectors 15 and 16. A failing read and those that find the sector take longer than it is until the next look at
+	# what is to be told.
+	bad_read_file "$scratch/bad" "$scratch/image" 7680,1024 -- --filter=delay delay-read=40ms
+	run kcopy --retries=0 --on-error=ignore --pages=1 bad copy
+	assert_status 1
+	assert_lines 'bad: read of 2 sectors at sector 15: Input/output error' \
+		'bad: READ ERROR: 2 sectors could not be read; zeros stand for them' \
+		'copy: 128 sectors (64 KiB) written and flushed'
+}
+
 @test "a read error on 4 KiB blocks: the whole block is unreadable, and nothing more" {
 	need_loop
 	need_nbd

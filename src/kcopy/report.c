@@ -34,6 +34,10 @@ struct dest_result {
 /* As far back as the neighbour of a bad area is looked for: chunks end almost in order. */
 #define NEIGHBOURS 64
 
+/* A bad area is printed when it has not grown for this time, so that it is one line; but none waits for longer than that. */
+#define SETTLED_MS 1000
+#define LONGEST_WAIT_MS 3000
+
 struct report {
 	const struct guard *guard; /* borrowed */
 	struct resume *resume;	   /* borrowed; NULL: there is no map */
@@ -46,6 +50,8 @@ struct report {
 	struct report_areas areas; /* unreadable: to be printed, or all; merged with their neighbours */
 	size_t num_told;	   /* of these, so many were printed */
 	bool is_unsorted;
+	uint64_t grown_ms;   /* when the last of them was added or grew */
+	uint64_t waiting_ms; /* valid if some are still to be printed: since when the oldest of these is */
 	sector_t asked; /* with a map: of the source, by all jobs; a destination may have lacked less */
 	sector_t read;	/* without holes; what was unreadable and stands as zeros is counted, too */
 	sector_t unreadable;
@@ -224,6 +230,9 @@ static void add_unreadable(struct report *report, const struct kcopyd_error *err
 		return;
 	}
 	report->unreadable += area.count;
+	report->grown_ms = now_ms();
+	if (report->num_told == areas->num)
+		report->waiting_ms = report->grown_ms;
 	for (size_t i = areas->num; i > report->num_told && i + NEIGHBOURS > areas->num; i--) {
 		if (goes_on(&areas->items[i - 1], &area)) {
 			areas->items[i - 1].count += area.count;
@@ -426,6 +435,19 @@ static bool take_area(struct report *report, struct report_area *area)
 	return ret;
 }
 
+/* How many areas can be printed. */
+static size_t count_settled(struct report *report)
+{
+	uint64_t now = now_ms();
+	size_t ret = 0;
+
+	pthread_mutex_lock(&report->lock);
+	if (now - report->grown_ms >= SETTLED_MS || now - report->waiting_ms >= LONGEST_WAIT_MS)
+		ret = report->areas.num - report->num_told;
+	pthread_mutex_unlock(&report->lock);
+	return ret;
+}
+
 static void print_area(const struct report *report, const struct report_area *area)
 {
 	log_error("%s: read of %" PRIu64 " sector%s at sector %" PRIu64 ": %s", report->guard->operands[0].name,
@@ -475,7 +497,9 @@ void report_print_news(struct report *report)
 
 	/* While nobody reads they wait here; the copy does not. If the first ends it, there is time to see which is the
 	 * first. */
-	while (report->is_ignoring && log_is_ready() && take_area(report, &area))
+	if (!report->is_ignoring)
+		return;
+	for (size_t num = count_settled(report); num > 0 && log_is_ready() && take_area(report, &area); num--)
 		print_area(report, &area);
 }
 
