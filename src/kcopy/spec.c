@@ -66,6 +66,9 @@ bool spec_is_tag(const char *place)
 	static const char *const tags[] = { "LABEL=", "UUID=", "PARTLABEL=", "PARTUUID=" };
 	size_t i;
 
+	/* Most places are paths, and of long lists each is asked several times. */
+	if (!*place || !strchr("LUP", *place))
+		return false;
 	for (i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
 		if (!strncmp(place, tags[i], strlen(tags[i])))
 			return true;

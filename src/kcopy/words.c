@@ -2,6 +2,7 @@
 #include "words.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,14 +32,16 @@ static bool is_blank(char c)
 /* What nothing but a name is made of, and most of it is. */
 static bool is_harmless(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '-' && c <= ':') || (c >= 'A' && c <= 'Z') || c == '_' || c == '+';
+	static const bool harmless[UCHAR_MAX + 1] = {
+		['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['-' ... ':'] = true, ['_'] = true, ['+'] = true,
+	};
+
+	return harmless[(unsigned char)c];
 }
 
 /* @begin: at the start of a word. NULL: it stands for itself. */
 static const char *refuse_plain(char c, bool is_begin)
 {
-	if (is_harmless(c))
-		return NULL;
 	if (strchr("$`*?[", c))
 		return "nothing is expanded here; quote it: '...'";
 	if (strchr(";&|<>()", c))
@@ -103,7 +106,11 @@ static bool read_word(struct reader *reader)
 	bool is_good = true;
 
 	reader->length = 0;
-	while (is_good && *reader->at && !is_blank(*reader->at)) {
+	while (is_good) {
+		while (is_harmless(*reader->at))
+			reader->word[reader->length++] = *reader->at++;
+		if (!*reader->at || is_blank(*reader->at))
+			break;
 		switch (*reader->at) {
 		case '\'':
 			is_good = read_single(reader);
