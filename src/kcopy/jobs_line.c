@@ -74,16 +74,17 @@ static bool check_number(const struct words *words)
 	return false;
 }
 
+/* Not by calloc(), which does not look at what was freed just before. */
 static struct line *allocate(unsigned long number, size_t num)
 {
-	struct line *line =
-		calloc(1, sizeof(*line) + num * (sizeof(line->extents[0]) + sizeof(line->guard.operands[0])));
+	size_t more = num * (sizeof(struct line_extent) + sizeof(struct operand));
+	struct line *line = malloc(sizeof(*line) + more);
 
 	if (!line)
 		return NULL;
-	line->number = number;
+	*line = (struct line){ .number = number, .guard = { .has_source = true } };
+	memset(line->extents, 0, more);
 	line->guard.operands = (struct operand *)(void *)&line->extents[num];
-	line->guard.has_source = true;
 	for (size_t i = 0; i < num; i++) {
 		line->guard.operands[i].dir_fd = -1;
 		line->guard.operands[i].backing_fd = -1;

@@ -55,6 +55,7 @@ struct pool {
 	struct pool_set others[POOL_MOST];	/* the same, without those of the same device or file */
 	int buckets[BUCKETS];			/* by place: the first entry of a chain, or -1 */
 	int chain[POOL_MOST];
+	unsigned int num_colons; /* places of these with a colon in them */
 	struct names names;
 	uint64_t reserve_bytes;	   /* 0: not shared */
 	struct disk_claim *claims; /* owned: the locks on disks */
@@ -165,6 +166,7 @@ static void link_entry(struct pool *pool, const struct pool_entry *entry)
 
 	pool->chain[entry->index] = *bucket;
 	*bucket = (int)entry->index;
+	pool->num_colons += strchr(entry->operand->spec.place, ':') != NULL;
 }
 
 static void unlink_entry(struct pool *pool, const struct pool_entry *entry)
@@ -173,8 +175,20 @@ static void unlink_entry(struct pool *pool, const struct pool_entry *entry)
 
 	while (*link >= 0 && *link != (int)entry->index)
 		link = &pool->chain[*link];
-	if (*link >= 0)
-		*link = pool->chain[entry->index];
+	if (*link < 0)
+		return;
+	*link = pool->chain[entry->index];
+	pool->num_colons -= strchr(entry->operand->spec.place, ':') != NULL;
+}
+
+static bool is_open(const struct pool *pool, const char *place)
+{
+	size_t length = strlen(place);
+
+	for (int i = pool->buckets[bucket_of(place, length)]; i >= 0; i = pool->chain[i])
+		if (is_place(pool, i, place, length))
+			return true;
+	return false;
 }
 
 /* A spec_exists_fn: what is open need not be looked for. */
@@ -182,11 +196,9 @@ static bool exists(const char *place, void *context)
 {
 	struct pool *pool = context;
 
-	size_t length = strlen(place);
-
-	for (int i = pool->buckets[bucket_of(place, length)]; i >= 0; i = pool->chain[i])
-		if (is_place(pool, i, place, length))
-			return true;
+	/* Of a long list, each operand with its range is asked for, and none is open. */
+	if ((pool->num_colons || !strchr(place, ':')) && is_open(pool, place))
+		return true;
 	if (!spec_is_tag(place) && !names_may_exist(&pool->names, place))
 		return false;
 	return operand_exists(place, NULL);

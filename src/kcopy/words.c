@@ -100,6 +100,17 @@ static bool read_escaped(struct reader *reader)
 	return true;
 }
 
+static void read_harmless(struct reader *reader)
+{
+	const char *end = reader->at;
+
+	while (is_harmless(*end))
+		end++;
+	memcpy(reader->word + reader->length, reader->at, (size_t)(end - reader->at));
+	reader->length += (size_t)(end - reader->at);
+	reader->at = end;
+}
+
 static bool read_word(struct reader *reader)
 {
 	const char *begin = reader->at;
@@ -107,8 +118,7 @@ static bool read_word(struct reader *reader)
 
 	reader->length = 0;
 	while (is_good) {
-		while (is_harmless(*reader->at))
-			reader->word[reader->length++] = *reader->at++;
+		read_harmless(reader);
 		if (!*reader->at || is_blank(*reader->at))
 			break;
 		switch (*reader->at) {
