@@ -35,6 +35,7 @@ path_without() {
 }
 
 @test "bench measures on disks of memory that keep to the clock, and leaves none of them" {
+	need_plain_build
 	need_loop
 	need_tool jq cc pkg-config sfdisk
 	pkg-config --exists fuse3 || skip_because 'needs libfuse3-dev'

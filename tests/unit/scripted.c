@@ -22,6 +22,14 @@ uint64_t script_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
+/* See Makefile.am: the same program has two names. */
+static bool is_started_program(void)
+{
+	const char *suffix = strrchr(program_invocation_short_name, '_');
+
+	return suffix && strcmp(suffix, "_started") == 0;
+}
+
 bool script_is_slow(void)
 {
 #ifdef __SANITIZE_THREAD__
@@ -480,7 +488,7 @@ struct script *script_create(uint64_t bytes, unsigned int logical_block)
 	script->read_end = bytes;
 	script->logical_block = logical_block;
 	script->depth = SCRIPT_MAX_DEPTH;
-	script->is_startable = SCRIPT_IS_STARTABLE;
+	script->is_startable = is_started_program();
 	pthread_mutex_init(&script->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -14,11 +14,6 @@
 #include "device.h"
 #include "lane.h"
 
-/* What a new disk's is_startable is. */
-#ifndef SCRIPT_IS_STARTABLE
-#define SCRIPT_IS_STARTABLE false
-#endif
-
 #define SCRIPT_ANY (-1)	     /* every operation */
 #define SCRIPT_POISON '\xdb' /* what a buffer holds that was not read into */
 #define SCRIPT_BLANK '\xee'  /* what a new disk holds */
@@ -65,8 +60,8 @@ struct script {
 	unsigned int depth;
 	bool has_known_zeros; /* zeroing tells how far there were zeros already, and leaves them alone */
 	bool writes_zeros;    /* zeroing is writing, as the first try tells */
-	bool is_startable;    /* reads and writes can be started without the lane's thread */
-	unsigned int waits;   /* every so-manieth of those would have to wait; 0: none */
+	bool is_startable;  /* reads and writes can be started without the lane's thread; of '..._started', at first */
+	unsigned int waits; /* every so-manieth of those would have to wait; 0: none */
 
 	pthread_mutex_t lock; /* guards what follows, and data while requests are in flight */
 	pthread_cond_t changed;
