@@ -46,7 +46,7 @@ row_jobs() {
 	prepare kcopy
 	run_once kcopy
 	jobs_same
-	contest "$rounds"
+	contest $((2 * rounds))
 	heading "$jobs jobs of 4 KiB at random places, one command"
 	claim_best faster 0.9 fio1 fio16
 }
