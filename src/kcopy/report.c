@@ -438,10 +438,11 @@ static bool take_area(struct report *report, struct report_area *area)
 /* How many areas can be printed. */
 static size_t count_settled(struct report *report)
 {
-	uint64_t now = now_ms();
+	uint64_t now;
 	size_t ret = 0;
 
 	pthread_mutex_lock(&report->lock);
+	now = now_ms();
 	if (now - report->grown_ms >= SETTLED_MS || now - report->waiting_ms >= LONGEST_WAIT_MS)
 		ret = report->areas.num - report->num_told;
 	pthread_mutex_unlock(&report->lock);
