@@ -229,7 +229,8 @@ report() {
 	[[ ! -e two ]]
 	report '.status == 6 and .complete == 2 and .incomplete == 1 and .failed == [1, 2]' \
 		'.jobs | map({ (.line | tostring): .state }) | add == { "1": "complete", "2": "refused", "3": "complete" }' \
-		'.jobs[] | select(.line == 2) | .destinations[1].reasons[0] | test("cannot be created")'
+		'.jobs[] | select(.line == 2) | .destinations[1].reasons[0] | test("cannot be created")' \
+		'.jobs[] | select(.line == 2) | .write_err == 3 and .failed == [1, 2] and (.reasons | length == 1)'
 	rm three
 	run eval 'guarded "$KCOPY" --json=report --on-error=stop -j - < <(cat list)'
 	assert_status 6
@@ -238,6 +239,22 @@ report() {
 	run eval 'guarded "$KCOPY" -j - < <(echo nonsense)'
 	assert_status 128
 	assert_said 'nothing was written'
+}
+
+@test "why a line is refused is said of that line, and of no other" {
+	need_tool jq
+	local list each='.jobs | map({ (.line | tostring): [.state, .write_err, (.reasons | length)] }) | add'
+	for list in '* \nsource:0+8 one\n* \n' '* \nsource:0+8 one\nsource:8+8 two'; do
+		rm -f one
+		# shellcheck disable=SC2059 # it is one
+		run eval 'guarded "$KCOPY" --json=report -j - < <(printf "$list")'
+		assert_status 2
+		report "$each"' == { "1": ["refused", 1, 1], "2": ["complete", 0, 0], "3": ["refused", 1, 1] }'
+	done
+	printf '%s\n' 'source:0+8 one/new' 'source:8+8 two' >list
+	run eval 'guarded "$KCOPY" --json=report -j - < <(cat list)'
+	assert_status 2
+	report "$each"' == { "1": ["refused", 1, 1], "2": ["complete", 0, 0] }'
 }
 
 @test "lists that are none" {

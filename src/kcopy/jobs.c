@@ -114,7 +114,7 @@ static int check_line(struct jobs *jobs, const char *text, unsigned long number)
 	if (ret == 0 && line)
 		count_line(jobs, line);
 	if (jobs->options->guard.is_dry && (line || ret == -EINVAL))
-		jobs_put_line(jobs, number, line, ret ? "refused" : "checked");
+		jobs_put_line(jobs, number, line, ret ? "refused" : "checked", 0);
 	line_destroy(line);
 	if (ret == -EAGAIN) /* nobody has anything open but this line */
 		log_error("%s:%lu: too many operands", job_list_name(jobs->list), number);

@@ -25,10 +25,10 @@ static void put(struct jobs *jobs, const char *state, const struct report_facts 
 	jobs->has_put = true;
 }
 
-void jobs_put_line(struct jobs *jobs, unsigned long number, const struct line *line, const char *state)
+void jobs_put_line(struct jobs *jobs, unsigned long number, const struct line *line, const char *state, uint32_t failed)
 {
 	const struct guard nothing = { .operands = NULL };
-	const struct report_facts facts = { .line = number, .guard = line ? &line->guard : &nothing };
+	const struct report_facts facts = { .line = number, .guard = line ? &line->guard : &nothing, .failed = failed };
 
 	put(jobs, state, &facts);
 }
@@ -65,6 +65,7 @@ void jobs_finish_line(struct jobs *jobs, struct line *line, uint32_t flushed)
 {
 	struct report_facts facts = { .line = line->number, .guard = &line->guard, .report = line->report };
 
+	log_keep(false); /* why another one was refused is no reason of this one's */
 	check_complete(line, flushed);
 	report_end(line->report, flushed & ~line->failed, line->is_cancelled && signals_pending());
 	if (is_told(jobs, line)) {

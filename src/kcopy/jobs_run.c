@@ -164,12 +164,21 @@ static unsigned int copy_flags(const struct options *options)
 	return sparse | KCOPYD_DROP_FAILED;
 }
 
+/* What is printed from here on is why the line at hand is refused, if it is. */
+static void keep_reasons(void)
+{
+	log_keep(false);
+	log_keep(true);
+}
+
 /* A line that cannot be: none of its destinations has what it should have. */
 static void refuse(struct jobs *jobs, unsigned long number, struct line *line, unsigned int num_dests)
 {
-	jobs->failed |= num_dests < KCOPYD_MAX_DESTS ? (1u << num_dests) - 1 : UINT32_MAX;
+	uint32_t failed = num_dests < KCOPYD_MAX_DESTS ? (1u << num_dests) - 1 : UINT32_MAX;
+
+	jobs->failed |= failed;
 	jobs->totals.incomplete++;
-	jobs_put_line(jobs, number, line, "refused");
+	jobs_put_line(jobs, number, line, "refused", failed);
 	line_destroy(line);
 	if (jobs->options->on_error == ON_ERROR_STOP)
 		atomic_store(&jobs->is_stopped, true);
@@ -198,6 +207,7 @@ static bool start_line(struct jobs *jobs, struct line *line)
 	if (options->has_json)
 		report_flags |= REPORT_KEEPING;
 	line->owner = jobs;
+	keep_reasons();
 	jobs_set_context(jobs, line->number);
 	if (line_start(jobs->pool, line, jobs->client, copy_flags(options), report_flags, line_done)) {
 		refuse(jobs, line->number, line, line->guard.num_dests);
@@ -255,6 +265,7 @@ static bool take_next(struct jobs *jobs)
 		free(text);
 		return !jobs->held_text;
 	}
+	keep_reasons();
 	switch (job_list_next(jobs->list, &text, &number)) {
 	case JOB_LIST_LINE:
 		take_text(jobs, text, number);

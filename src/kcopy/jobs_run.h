@@ -138,7 +138,8 @@ void jobs_tick_flush(struct jobs *jobs);
 /* -- jobs_report.c ------------------------------------------------------------------------------- */
 
 /* One that was not started; @line may be NULL. */
-void jobs_put_line(struct jobs *jobs, unsigned long number, const struct line *line, const char *state);
+void jobs_put_line(struct jobs *jobs, unsigned long number, const struct line *line, const char *state,
+		   uint32_t failed);
 
 /* One that has ended. @flushed: bit N-1. Prints it, counts it, puts it into the report. */
 void jobs_finish_line(struct jobs *jobs, struct line *line, uint32_t flushed);

@@ -52,8 +52,8 @@ struct report {
 	bool is_unsorted;
 	uint64_t grown_ms;   /* when the last of them was added or grew */
 	uint64_t waiting_ms; /* valid if some are still to be printed: since when the oldest of these is */
-	sector_t asked; /* with a map: of the source, by all jobs; a destination may have lacked less */
-	sector_t read;	/* without holes; what was unreadable and stands as zeros is counted, too */
+	sector_t asked;	     /* with a map: of the source, by all jobs; a destination may have lacked less */
+	sector_t read;	     /* without holes; what was unreadable and stands as zeros is counted, too */
 	sector_t unreadable;
 	uint32_t flushed;
 	bool is_interrupted;
