@@ -14,9 +14,9 @@ setup_test() {
 # -- usage ---------------------------------------------------------------------------------------
 
 @test "refuses to run without operands, and with a source only" {
-	refuses 'no operands'
+	refuses 'no operands; usage: kcopy \[OPTION...\] SOURCE DEST'
 	refuses 'without a destination' source
-	refuses 'no operands' --zero
+	refuses 'no operands; usage: kcopy \[OPTION...\] --zero DEST' --zero
 }
 
 @test "refuses options that it does not know or understand" {

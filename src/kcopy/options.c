@@ -430,7 +430,8 @@ static int check_operands(const struct options *options)
 		return -EINVAL;
 	}
 	if (options->num_operands == 0) {
-		log_error("no operands; usage: kcopy [OPTION...] SOURCE DEST [DEST...] (try 'kcopy --help')");
+		log_error("no operands; usage: kcopy [OPTION...] %s (try 'kcopy --help')",
+			  options->is_zero ? "--zero DEST [DEST...]" : "SOURCE DEST [DEST...]");
 		return -EINVAL;
 	}
 	if (!options->is_zero && options->num_operands == 1) {
