@@ -88,7 +88,7 @@ assert_late() {
 	kcopy_wait
 	assert_status 2
 	assert_said "$loop: FAILED: flush: Connection timed out; wrote"
-	! grep -q '[+]$' map.1
+	[[ -z $(grep '[+]$' map.1) ]]
 	[[ $(grep -c '[+]$' map.2) -eq 1 ]]
 }
 
