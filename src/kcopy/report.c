@@ -34,7 +34,7 @@ struct dest_result {
 /* As far back as the neighbour of a bad area is looked for: chunks end almost in order. */
 #define NEIGHBOURS 64
 
-/* A bad area is printed when it has not grown for this time, so that it is one line; but none waits for longer than that. */
+/* Bad areas are printed when none has grown for so long, so that each is one line; but none waits for longer than that. */
 #define SETTLED_MS 1000
 #define LONGEST_WAIT_MS 3000
 

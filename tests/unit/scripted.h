@@ -121,7 +121,7 @@ void script_wait_done(struct script *script, unsigned int count);
 unsigned int script_count(struct script *script, int op);
 
 uint64_t script_random(uint64_t *state);
-/* Is every step dear (under memcheck, $KCOPY_VALGRIND, or the thread sanitizer)? Then a sample of what is tried otherwise will do. */
+/* Is every step dear (memcheck, $KCOPY_VALGRIND; the thread sanitizer)? Then a sample of what is tried otherwise will do. */
 bool script_is_slow(void);
 /* $KCOPY_TEST_SEED or the clock; printed. */
 uint64_t script_seed(void);
